@@ -1,0 +1,9 @@
+"""Start the decoder: python -m services.decoder"""
+
+from services.decoder.config import DecoderConfig
+from services.decoder.engines import load_engine
+from services.decoder.servicer import DecoderServicer
+from services.runtime.server import serve
+
+if __name__ == "__main__":
+    serve("decoder", DecoderConfig, lambda config: DecoderServicer(load_engine(config.engine), config.store))

@@ -1,0 +1,69 @@
+"""Turned squares of a picture: what the networks look at, and the way back to picture pixels."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# A face's square is cut this much wider than its box, as the mesh network was trained.
+_MARGIN = 1.5
+# Outer corners of the eyes in the mesh, left and right as seen in an upright picture.
+_EYE_LEFT, _EYE_RIGHT = 33, 263
+_MAX_OVERSAMPLING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Centre and side in pixels (origin at the outer corner of the top left pixel); `angle` in radians, clockwise."""
+
+    x: float
+    y: float
+    size: float
+    angle: float = 0.0
+
+
+def whole_picture(picture: np.ndarray, angle: float = 0.0) -> Region:
+    """The smallest square about the picture, for the whole of it letterboxed."""
+    height, width = picture.shape[:2]
+    return Region(width / 2, height / 2, max(width, height), angle)
+
+
+def region_of_mesh(mesh: np.ndarray) -> Region:
+    """The square the mesh network should look at to find this mesh (468, 3) again."""
+    across = mesh[_EYE_RIGHT] - mesh[_EYE_LEFT]
+    low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
+    x, y = (low + high) / 2
+    size = float((high - low).max()) * _MARGIN
+    return Region(float(x), float(y), size, math.atan2(float(across[1]), float(across[0])))
+
+
+def region_of_box(x: float, y: float, size: float, angle: float) -> Region:
+    """As region_of_mesh, from a detected box's centre and longer side, and the angle of its eye line."""
+    return Region(x, y, size * _MARGIN, angle)
+
+
+def cut_region(picture: np.ndarray, region: Region, side: int, border: int) -> np.ndarray:
+    """The region as (side, side, 3) uint8. `border`: cv2's name for what lies outside the picture."""
+    # Warping alone takes single samples; a large region is cut larger and averaged down, which keeps meshes from
+    # trembling with the aliasing.
+    oversampling = min(max(round(region.size / side), 1), _MAX_OVERSAMPLING)
+    cut_side = side * oversampling
+    scale = cut_side / region.size
+    cosine, sine = scale * math.cos(region.angle), scale * math.sin(region.angle)
+    # cv2 counts from pixel centres, regions from corners: half a pixel in, half a pixel out.
+    x, y = region.x - 0.5, region.y - 0.5
+    middle = cut_side / 2 - 0.5
+    matrix = np.array(
+        [[cosine, sine, middle - cosine * x - sine * y], [-sine, cosine, middle + sine * x - cosine * y]]
+    )
+    cut = cv2.warpAffine(picture, matrix, (cut_side, cut_side), flags=cv2.INTER_LINEAR, borderMode=border)
+    return cut if oversampling == 1 else cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def to_picture(points: np.ndarray, region: Region) -> np.ndarray:
+    """Points (n, 2) given in units of the region's side, as picture pixels."""
+    cosine, sine = math.cos(region.angle), math.sin(region.angle)
+    turned = (points - 0.5) @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
+    result: np.ndarray = turned * np.float32(region.size) + np.array([region.x, region.y], np.float32)
+    return result

@@ -1,0 +1,11 @@
+"""The lipsync's configuration, from LIPSYNC_... variables."""
+
+from dataclasses import dataclass
+
+from services.runtime.config import ServerConfig
+
+
+@dataclass(frozen=True)
+class LipsyncConfig:
+    engine: str = "rewrite"
+    server: ServerConfig = ServerConfig(port=50053)

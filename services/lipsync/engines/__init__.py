@@ -1,0 +1,102 @@
+"""Lipsync engines: face crops and speech in, face crops whose lips say it out.
+
+An engine works in three steps that share nothing but the bytes they hand on: prepare (once per source), plan (once per
+job), render (any run of output frames, alike whoever does it). Speech is 16000 Hz mono float32 throughout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+from services.runtime.config import ConfigError
+from services.runtime.engine import EngineInfo
+from services.runtime.faces import Crop
+
+SPEECH_RATE = 16000  # hertz
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSettings:
+    time_base: Fraction  # unit of the crops' pts, seconds
+    crop_scale: float  # crop pixels per source pixel, above 0, to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was learned from a source. `blob` is versioned by its engine and at most 64 MiB."""
+
+    blob: bytes
+    candidates: int  # mouths kept
+    fitted: bool  # the source's own speech taught the engine this person's mouth
+    fit_correlation: float  # on a part kept out of the fit; 0 when not fitted
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPoint:
+    """The face in one output frame; `landmarks` (468, 3) in pixels of that frame's crop, None: no usable face."""
+
+    frame: int
+    pts: int
+    source_frame: int
+    landmarks: np.ndarray | None
+
+
+class Preparation(Protocol):
+    """Call add_speech and add_crops as material comes, each in order of time, then finish once."""
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        """The next samples of the source's own sound, from time 0 on. (n,) float32."""
+        ...
+
+    def add_crops(self, crops: Sequence[Crop]) -> None: ...
+
+    def finish(self) -> Prepared: ...
+
+
+class Planning(Protocol):
+    """Call add_speech and add_track as material comes, each in order, then finish once."""
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        """The next samples of the speech to say, from time 0 of the output on. (n,) float32."""
+        ...
+
+    def add_track(self, points: Sequence[TrackPoint]) -> None: ...
+
+    def finish(self) -> bytes:
+        """The plan, versioned by its engine."""
+        ...
+
+
+class Rendering(Protocol):
+    """Stateless over its plan: what comes out for a frame depends on that frame and the plan alone."""
+
+    def sync(self, crop: Crop) -> Crop:
+        """The crop (RGB in) with its new mouth (RGBA out) and its outcome."""
+        ...
+
+
+class Engine(Protocol):
+    """open_* raise Refusal BLOB_UNUSABLE for bytes of another engine or version, or damaged ones."""
+
+    info: EngineInfo
+
+    def open_preparation(self, settings: PrepareSettings) -> Preparation: ...
+
+    def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning: ...
+
+    def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering: ...
+
+
+def load_engine(name: str) -> Engine:
+    """Loaded and warmed. Raises ConfigError for a name that is no engine."""
+    match name:
+        case "rewrite":
+            from services.lipsync.engines.rewrite import RewriteEngine  # heavy imports only when chosen
+
+            return RewriteEngine()
+        case _:
+            raise ConfigError(f"LIPSYNC_ENGINE={name!r}: the lipsync engines are: rewrite")

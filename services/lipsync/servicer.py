@@ -1,0 +1,147 @@
+"""The lipsync stage on the wire."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from services.lipsync.blobs import BlobCache
+from services.lipsync.engines import SPEECH_RATE, Engine, PrepareSettings, TrackPoint
+from services.runtime.convert import from_crops, to_crops, to_fraction, to_mesh, to_samples
+from services.runtime.frames import PixelFormat
+from services.runtime.refusal import Refusal
+from services.runtime.server import Plain
+from services.runtime.streams import ServerStream, blob_chunks, check_engine, each_item, grant_terms, in_thread
+from services.runtime.wire import Packet
+from syncline.v1 import lipsync_pb2 as pb
+from syncline.v1 import lipsync_pb2_grpc, media_pb2
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_CREDIT = media_pb2.Credit(batches=1)
+
+
+class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
+    service_name = "syncline.v1.LipsyncService"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._blobs = BlobCache()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        lipsync_pb2_grpc.add_LipsyncServiceServicer_to_server(self, server)
+
+    async def Prepare(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        stream = ServerStream(requests)
+        wanted = await stream.read_open()
+        check_engine(wanted.engine, self._engine.info)
+        time_base = to_fraction(wanted.time_base)
+        if not time_base or time_base <= 0 or not 0 < wanted.crop_scale <= 1:
+            raise Refusal("INVALID_OPTION", "time_base must be above 0, and crop_scale above 0 and at most 1")
+        preparation = self._engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
+        opened = pb.PrepareOpened(terms=grant_terms(self._engine.info, wanted.transports))
+        yield Packet(pb.PrepareResponse(opened=opened))
+        async for kind, packet in stream.packets("speech", "crops"):
+            if kind == "speech":
+                await in_thread(preparation.add_speech, _to_speech(packet))
+            else:
+                crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
+                await in_thread(preparation.add_crops, crops)
+                stream.answered(len(crops))
+            yield Packet(pb.PrepareResponse(credit=_CREDIT))
+        prepared = await in_thread(preparation.finish)
+        summary = pb.PrepareSummary(
+            candidates=prepared.candidates,
+            fitted=prepared.fitted,
+            fit_correlation=prepared.fit_correlation,
+            notes=prepared.notes,
+        )
+        yield Packet(pb.PrepareResponse(summary=summary))
+        for chunk, payload in blob_chunks(prepared.blob):
+            yield Packet(pb.PrepareResponse(prepared=chunk), payload)
+        yield Packet(pb.PrepareResponse(completed=stream.completed()))
+
+    async def Plan(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        stream = ServerStream(requests)
+        wanted = await stream.read_open()
+        check_engine(wanted.engine, self._engine.info)
+        time_base = to_fraction(wanted.time_base)
+        if not time_base or time_base <= 0 or wanted.frame_count < 1:
+            raise Refusal("INVALID_OPTION", "time_base must be above 0, and frame_count 1 or more")
+        blobs = self._held(wanted.prepared_digest)
+        missing = [digest for digest in (wanted.prepared_digest,) if digest not in blobs]
+        opened = pb.PlanOpened(terms=grant_terms(self._engine.info, ()), missing=missing)
+        yield Packet(pb.PlanResponse(opened=opened))
+        blobs |= await stream.read_blobs("prepared", missing)
+        self._blobs.put(blobs)
+        prepared = blobs[wanted.prepared_digest]
+        planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base)
+        points = 0
+        async for kind, packet in stream.packets("speech", "track"):
+            if kind == "speech":
+                await in_thread(planning.add_speech, _to_speech(packet))
+            else:
+                track = _to_track(packet.message.track, points)
+                points += len(track)
+                await in_thread(planning.add_track, track)
+                stream.answered(len(track))
+            yield Packet(pb.PlanResponse(credit=_CREDIT))
+        if points != wanted.frame_count:
+            raise Refusal("OUT_OF_ORDER", f"the track has {points} frames where open said {wanted.frame_count}")
+        plan = await in_thread(planning.finish)
+        for chunk, payload in blob_chunks(plan):
+            yield Packet(pb.PlanResponse(plan=chunk), payload)
+        yield Packet(pb.PlanResponse(completed=stream.completed()))
+
+    async def Sync(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        stream = ServerStream(requests)
+        wanted = await stream.read_open()
+        check_engine(wanted.engine, self._engine.info)
+        blobs = self._held(wanted.prepared_digest, wanted.plan_digest)
+        missing = [digest for digest in (wanted.prepared_digest, wanted.plan_digest) if digest not in blobs]
+        opened = pb.SyncOpened(terms=grant_terms(self._engine.info, wanted.transports), missing=missing)
+        yield Packet(pb.SyncResponse(opened=opened))
+        blobs |= await stream.read_blobs("blob", missing)
+        self._blobs.put(blobs)
+        prepared, plan = blobs[wanted.prepared_digest], blobs[wanted.plan_digest]
+        rendering = await in_thread(self._engine.open_rendering, prepared, plan)
+        async for _, packet in stream.packets("crops"):
+            sequence = packet.message.crops.sequence
+            crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
+            synced, errors = await each_item(rendering.sync, crops, sequence)
+            for error in errors:
+                yield Packet(pb.SyncResponse(error=error))
+            stream.answered(len(crops), len(errors))
+            batch, payload = from_crops(sequence, synced)
+            yield Packet(pb.SyncResponse(crops=batch), payload)
+        yield Packet(pb.SyncResponse(completed=stream.completed()))
+
+    def _held(self, *digests: str) -> dict[str, bytes]:
+        for digest in digests:
+            if not _DIGEST.fullmatch(digest):
+                raise Refusal("INVALID_NAME", "a digest is 64 lower-case hexadecimal digits")
+        return self._blobs.held(digests)
+
+
+def _to_speech(packet: Packet) -> Any:
+    """(n,) float32 at SPEECH_RATE. Raises Refusal INVALID_BATCH for another rate or more channels."""
+    chunk = packet.message.speech
+    if chunk.sample_rate != SPEECH_RATE or chunk.channels != 1:
+        raise Refusal("INVALID_BATCH", f"speech must be mono at {SPEECH_RATE} Hz", sequence=chunk.sequence)
+    return to_samples(chunk, packet.data)[:, 0]
+
+
+def _to_track(batch: pb.TrackBatch, due: int) -> list[TrackPoint]:
+    """Raises Refusal OUT_OF_ORDER when frames are missing or repeated; `due` is the number the first must have."""
+    for number, point in enumerate(batch.points, due):
+        if point.frame != number:
+            raise Refusal("OUT_OF_ORDER", f"track frame {point.frame} came where {number} was due")
+    return [
+        TrackPoint(
+            point.frame,
+            point.pts,
+            point.source_frame,
+            to_mesh(point.landmarks) if point.HasField("landmarks") else None,
+        )
+        for point in batch.points
+    ]

@@ -1,0 +1,11 @@
+"""The restorer's configuration, from RESTORER_... variables."""
+
+from dataclasses import dataclass
+
+from services.runtime.config import ServerConfig
+
+
+@dataclass(frozen=True)
+class RestorerConfig:
+    engine: str = "classic"
+    server: ServerConfig = ServerConfig(port=50054)

@@ -1,0 +1,121 @@
+"""Frames: what a decoded picture is, and where its planes lie in memory. Knows no wire."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+
+class PixelFormat(IntEnum):
+    """As `PixelFormat` in media.proto, number for number."""
+
+    YUV420P = 1
+    YUV422P = 2
+    YUV444P = 3
+    YUV420P10 = 4
+    YUV422P10 = 5
+    YUV444P10 = 6
+    RGB24 = 7
+    RGBA32 = 8
+
+
+# Halvings of chroma (horizontally, vertically).
+_CHROMA_SHIFT = {
+    PixelFormat.YUV420P: (1, 1),
+    PixelFormat.YUV422P: (1, 0),
+    PixelFormat.YUV444P: (0, 0),
+    PixelFormat.YUV420P10: (1, 1),
+    PixelFormat.YUV422P10: (1, 0),
+    PixelFormat.YUV444P10: (0, 0),
+}
+_CHANNELS = {PixelFormat.RGB24: 3, PixelFormat.RGBA32: 4}
+_TEN_BIT = {PixelFormat.YUV420P10, PixelFormat.YUV422P10, PixelFormat.YUV444P10}
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """How samples mean colour, in the code points of ITU-T H.273; 2 is unspecified."""
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    full_range: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFormat:
+    """Size in pixels, as displayed, and the layout of the samples."""
+
+    width: int
+    height: int
+    pixel_format: PixelFormat
+    color: Color = field(default=Color())
+
+    @property
+    def planar(self) -> bool:
+        return self.pixel_format in _CHROMA_SHIFT
+
+    @property
+    def bit_depth(self) -> int:
+        return 10 if self.pixel_format in _TEN_BIT else 8
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype("<u2" if self.bit_depth > 8 else "u1")
+
+    @property
+    def chroma_shift(self) -> tuple[int, int]:
+        """Halvings of chroma (horizontally, vertically); planar formats only."""
+        return _CHROMA_SHIFT[self.pixel_format]
+
+    @property
+    def plane_shapes(self) -> list[tuple[int, ...]]:
+        """Array shapes of the planes: three (height, width), or one (height, width, channels)."""
+        if not self.planar:
+            return [(self.height, self.width, _CHANNELS[self.pixel_format])]
+        horizontal, vertical = self.chroma_shift
+        chroma = (-(-self.height >> vertical), -(-self.width >> horizontal))
+        return [(self.height, self.width), chroma, chroma]
+
+    @property
+    def frame_bytes(self) -> int:
+        return sum(int(np.prod(shape)) for shape in self.plane_shapes) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture: three planes (Y, U, V) of shape (height, width), or one (height, width, channels)."""
+
+    pts: int  # unit: the stream's time base
+    format: FrameFormat
+    planes: tuple[np.ndarray, ...]
+
+
+def unpack_frames(pixels: bytes | memoryview, frame_format: FrameFormat, pts: Sequence[int]) -> list[Frame]:
+    """Frames that view `pixels` without copying it.
+
+    Raises ValueError when the bytes are not exactly one frame per pts.
+    """
+    if len(pixels) != frame_format.frame_bytes * len(pts):
+        raise ValueError(f"{len(pixels)} bytes are not {len(pts)} frames of {frame_format.frame_bytes}")
+    samples = np.frombuffer(pixels, frame_format.dtype)
+    frames, start = [], 0
+    for time in pts:
+        planes = []
+        for shape in frame_format.plane_shapes:
+            size = int(np.prod(shape))
+            planes.append(samples[start : start + size].reshape(shape))
+            start += size
+        frames.append(Frame(time, frame_format, tuple(planes)))
+    return frames
+
+
+def pack_frames(frames: Sequence[Frame]) -> list[memoryview]:
+    """The planes' bytes in wire order, for `b"".join`; contiguous planes are not copied."""
+    return [view_bytes(plane) for frame in frames for plane in frame.planes]
+
+
+def view_bytes(array: np.ndarray) -> memoryview:
+    """The array's bytes; copied only when it is not contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

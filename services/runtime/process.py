@@ -1,0 +1,40 @@
+"""What a process sets up before anything else: memory, logging."""
+
+import ctypes
+import logging
+import os
+import sys
+
+import structlog
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def keep_large_blocks() -> None:
+    """Makes glibc keep freed megabyte blocks: else each frame pays its page faults anew, at 2 to 5 times the cost."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    except (OSError, AttributeError):  # not glibc: musl, macOS, Windows
+        pass
+
+
+def set_up_logging(stage: str) -> None:
+    """One line per event on standard error: readable on a terminal, JSON elsewhere or with SYNCLINE_LOG=json."""
+    style = os.environ.get("SYNCLINE_LOG", "console" if sys.stderr.isatty() else "json")
+    renderer = structlog.dev.ConsoleRenderer() if style == "console" else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(stage=stage)

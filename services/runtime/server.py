@@ -1,0 +1,109 @@
+"""Starts, announces, drains and stops a service. The same for every stage."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime.channel import SERVER_OPTIONS
+from services.runtime.config import ConfigError, ServerConfig, read_env
+from services.runtime.interceptors import CallInterceptor
+from services.runtime.process import keep_large_blocks, set_up_logging
+from services.runtime.refusal import Refusal
+
+_log = structlog.get_logger("server")
+_TERMINATION_LOG = Path("/dev/termination-log")  # Kubernetes shows its text in `kubectl describe pod`
+
+
+class Servicer(Protocol):
+    """A generated servicer with its engine loaded and warmed."""
+
+    service_name: str  # fully qualified
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Calls the generated add_..._to_server."""
+        ...
+
+    def background(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What runs beside the calls for as long as the service serves."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    server: grpc.aio.Server
+    health: health.aio.HealthServicer
+    port: int
+    name: str
+
+    async def stop(self, grace: float) -> None:
+        """Says NOT_SERVING, lets running calls end within `grace` seconds, then stops."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace)
+
+
+async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
+    """A server whose health is SERVING. Port 0 takes a free one. Raises ConfigError when the port is taken."""
+    server = grpc.aio.server(interceptors=[CallInterceptor()], options=SERVER_OPTIONS)
+    servicer.register(server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((servicer.service_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = f"{config.host}:{config.port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}: is another process using it?") from error
+    await server.start()
+    for name in ("", servicer.service_name):
+        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return RunningServer(server, health_servicer, port, servicer.service_name)
+
+
+class Plain:
+    """Base of servicers that run nothing beside their calls."""
+
+    @contextlib.asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        yield
+
+
+def serve(stage: str, config_class: type[Any], load: Callable[[Any], Servicer]) -> None:
+    """Runs a stage until SIGTERM or SIGINT; exits 1 with one clear line when it cannot start.
+
+    `config_class` has a field `server`; variables begin with the stage's name: DETECTOR_PORT. `load` makes the
+    servicer, with its engine loaded and warmed.
+    """
+    keep_large_blocks()
+    set_up_logging(stage)
+    try:
+        config = read_env(config_class, prefix=f"{stage.upper()}_")
+        asyncio.run(_serve(load(config), config.server))
+    except (ConfigError, Refusal) as error:
+        _log.error("cannot start", error=str(error))
+        with contextlib.suppress(OSError):
+            if _TERMINATION_LOG.exists():
+                _TERMINATION_LOG.write_text(str(error))
+        sys.exit(1)
+
+
+async def _serve(servicer: Servicer, config: ServerConfig) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with servicer.background():
+        running = await start(servicer, config)
+        _log.info("serving", host=config.host, port=running.port)
+        await stopping.wait()
+        _log.info("draining", grace=config.grace)
+        await running.stop(config.grace)
+    _log.info("stopped")

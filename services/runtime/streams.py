@@ -1,0 +1,255 @@
+"""The handshake of every batch stream: Open, Opened, batches by sequence and credit, Completed. Both sides of it."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import grpc
+
+from services.runtime.config import MAX_MESSAGE_BYTES
+from services.runtime.convert import from_engine_info
+from services.runtime.engine import EngineInfo
+from services.runtime.interceptors import as_failure
+from services.runtime.refusal import Refusal
+from services.runtime.wire import Packet
+from syncline.errors import Stalled, from_rpc_error, to_status
+from syncline.v1 import media_pb2
+
+Result = TypeVar("Result")
+
+CREDITS = 3  # one batch at work, one waiting, one on its way
+MAX_BATCH_ITEMS = 64
+BLOB_CHUNK_BYTES = 4 * 1024 * 1024
+MAX_BLOB_BYTES = 64 * 1024 * 1024
+
+
+class ServerStream:
+    """One call as its servicer sees it: checks the order of what comes in, counts what goes out.
+
+    Raises Refusal OUT_OF_ORDER, INVALID_BATCH, BATCH_TOO_LARGE, INVALID_OPTION, CHECKSUM_MISMATCH.
+    """
+
+    def __init__(self, requests: AsyncIterator[Any]) -> None:
+        self._requests = requests
+        self._ahead: Packet | None = None
+        self._sequences: dict[str, int] = {}
+        self._batches = self._items = self._failed = 0
+
+    async def read_open(self) -> Any:
+        """The Open that must come first."""
+        first = await anext(self._requests, None)
+        if first is None or first.message.WhichOneof("message") != "open":
+            raise Refusal("OUT_OF_ORDER", "the first message of the stream must be open")
+        return first.message.open
+
+    async def packets(self, *kinds: str) -> AsyncIterator[tuple[str, Packet]]:
+        """(kind, packet) of all messages up to the half-close; sequences are checked for each kind by itself."""
+        while (packet := await self._next()) is not None:
+            kind = packet.message.WhichOneof("message")
+            if kind not in kinds:
+                raise Refusal("OUT_OF_ORDER", f"got {kind or 'an empty message'} where {' or '.join(kinds)} may come")
+            self._check(kind, getattr(packet.message, kind))
+            yield kind, packet
+
+    async def read_blobs(self, kind: str, digests: Sequence[str]) -> dict[str, bytes]:
+        """The blobs asked for, whole and checked, sent in messages of `kind` before anything else."""
+        pieces: dict[str, bytearray] = {digest: bytearray() for digest in digests}
+        missing = set(digests)
+        while missing:
+            packet = await self._next()
+            if packet is None or packet.message.WhichOneof("message") != kind:
+                raise Refusal("OUT_OF_ORDER", f"{kind} must bring {', '.join(sorted(missing))} first")
+            chunk = getattr(packet.message, kind)
+            if chunk.digest not in missing or chunk.offset != len(pieces[chunk.digest]):
+                raise Refusal("OUT_OF_ORDER", f"a piece of blob {chunk.digest} at byte {chunk.offset} was not due")
+            if chunk.total_bytes > MAX_BLOB_BYTES or len(pieces[chunk.digest]) + len(packet.data) > chunk.total_bytes:
+                raise Refusal(
+                    "BATCH_TOO_LARGE", f"blob {chunk.digest} is above {MAX_BLOB_BYTES} bytes or what it announced"
+                )
+            pieces[chunk.digest] += packet.data
+            if len(pieces[chunk.digest]) == chunk.total_bytes:
+                if hashlib.sha256(pieces[chunk.digest]).hexdigest() != chunk.digest:
+                    raise Refusal("CHECKSUM_MISMATCH", f"blob {chunk.digest} arrived altered")
+                missing.remove(chunk.digest)
+        return {digest: bytes(piece) for digest, piece in pieces.items()}
+
+    def answered(self, items: int, failed: int = 0) -> None:
+        """Counts a batch that was answered."""
+        self._batches += 1
+        self._items += items
+        self._failed += failed
+
+    def completed(self) -> media_pb2.Completed:
+        return media_pb2.Completed(batches=self._batches, items=self._items, failed_items=self._failed)
+
+    async def _next(self) -> Packet | None:
+        return await anext(self._requests, None)
+
+    def _check(self, kind: str, batch: Any) -> None:
+        due = self._sequences.get(kind, 0)
+        if batch.sequence != due:
+            raise Refusal("OUT_OF_ORDER", f"{kind} with sequence {batch.sequence} came where {due} was due", due=due)
+        self._sequences[kind] = due + 1
+        for name in ("frames", "crops", "points"):
+            if len(getattr(batch, name, ())) > MAX_BATCH_ITEMS:
+                raise Refusal("BATCH_TOO_LARGE", f"a batch may hold {MAX_BATCH_ITEMS} items", limit=MAX_BATCH_ITEMS)
+
+
+def grant_terms(engine: EngineInfo, transports: Sequence[int], credits: int = CREDITS) -> media_pb2.StreamTerms:
+    """What Opened grants. Raises Refusal INVALID_OPTION when the client can do no transport of ours."""
+    if transports and media_pb2.TRANSPORT_INLINE not in transports:
+        raise Refusal("INVALID_OPTION", "the server can do TRANSPORT_INLINE only, which open does not offer")
+    return media_pb2.StreamTerms(
+        transport=media_pb2.TRANSPORT_INLINE,
+        credits=credits,
+        max_batch_items=MAX_BATCH_ITEMS,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        engine=from_engine_info(engine),
+    )
+
+
+def check_engine(wanted: str, engine: EngineInfo) -> None:
+    """Raises Refusal UNKNOWN_ENGINE unless `wanted` is empty or the engine that is loaded."""
+    if wanted not in ("", engine.name):
+        raise Refusal("UNKNOWN_ENGINE", f"no engine {wanted!r} here; there is: {engine.name}", engines=engine.name)
+
+
+async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
+    """Runs blocking work off the event loop: a blocked loop fails its own health check."""
+    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+
+
+async def each_item(
+    work: Callable[[Any], Result], items: Sequence[Any], sequence: int
+) -> tuple[list[Result], list[media_pb2.ItemError]]:
+    """The results of the items that could be done, and an ItemError for each one refused."""
+
+    def run() -> tuple[list[Result], list[media_pb2.ItemError]]:
+        results: list[Result] = []
+        errors: list[media_pb2.ItemError] = []
+        for number, item in enumerate(items):
+            try:
+                results.append(work(item))
+            except Refusal as refusal:
+                status = to_status(as_failure(refusal))
+                errors.append(media_pb2.ItemError(sequence=sequence, item=number, status=status))
+        return results, errors
+
+    return await in_thread(run)
+
+
+def blob_chunks(blob: bytes) -> Iterator[tuple[media_pb2.BlobChunk, list[memoryview]]]:
+    """The pieces of a blob, each without its data, and the data's buffers."""
+    digest = hashlib.sha256(blob).hexdigest()
+    for offset in range(0, max(len(blob), 1), BLOB_CHUNK_BYTES):
+        chunk = media_pb2.BlobChunk(digest=digest, total_bytes=len(blob), offset=offset)
+        yield chunk, [memoryview(blob)[offset : offset + BLOB_CHUNK_BYTES]]
+
+
+class ClientStream:
+    """One call as its client sees it. Use as `async with`; leaving it early cancels the call.
+
+    Raises the classes of syncline.errors; Stalled when the server says nothing for `stall` seconds.
+    """
+
+    def __init__(self, method: Any, open_request: Any, metadata: Sequence[tuple[str, str]], stall: float = 120) -> None:
+        self._call = method(metadata=metadata)
+        self._open_request = open_request
+        self._stall = stall
+        self._credit = asyncio.Semaphore(0)
+        self.opened: Any = None
+
+    async def __aenter__(self) -> "ClientStream":
+        try:
+            await self._write(self._open_request)
+            first = await self.read()
+            if first is None or first.message.WhichOneof("message") != "opened":
+                raise Stalled("the server ended the stream without opening it")
+            self.opened = first.message.opened
+            self.grant(self.opened.terms.credits)
+            return self
+        except BaseException:
+            self._call.cancel()
+            raise
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._call.cancel()  # does nothing to a call that has ended
+
+    def grant(self, credits: int) -> None:
+        """Gives credit back: for an answered batch, or as the server's Credit says."""
+        for _ in range(credits):
+            self._credit.release()
+
+    async def send_batch(self, packet: Packet) -> None:
+        """Waits for credit, then sends."""
+        await self._credit.acquire()
+        await self._write(packet)
+
+    async def send(self, packet: Packet) -> None:
+        """Sends what needs no credit."""
+        await self._write(packet)
+
+    async def half_close(self) -> None:
+        await self._call.done_writing()
+
+    async def read(self) -> Packet | None:
+        """The next message; None at the end of a stream that ended well."""
+        try:
+            message = await asyncio.wait_for(self._call.read(), self._stall)
+        except TimeoutError:
+            raise Stalled(f"no answer for {self._stall:g} seconds") from None
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return None if message is grpc.aio.EOF else message
+
+    async def exchange(self, packets: AsyncIterator[Packet]) -> AsyncIterator[Packet]:
+        """Sends the packets as credit allows, half-closes, and yields all answers up to Completed."""
+        sender = asyncio.ensure_future(self._send_all(packets))
+        try:
+            while (packet := await self._read_or_fail(sender)) is not None:
+                kind = packet.message.WhichOneof("message")
+                if kind == "completed":
+                    continue
+                if kind == "credit":
+                    self.grant(packet.message.credit.batches)
+                elif kind not in ("error", "progress"):
+                    self.grant(1)
+                    yield packet
+                else:
+                    yield packet
+            await sender
+        finally:
+            sender.cancel()
+
+    async def _send_all(self, packets: AsyncIterator[Packet]) -> None:
+        async for packet in packets:
+            await self.send_batch(packet)
+        await self.half_close()
+
+    async def _read_or_fail(self, sender: "asyncio.Future[None]") -> Packet | None:
+        """The next answer; the sender's error when that comes first: it is the cause, the stall only follows."""
+        reader = asyncio.ensure_future(self.read())
+        try:
+            waiting: set[asyncio.Future[Any]] = (
+                {reader} if sender.done() and not sender.exception() else {reader, sender}
+            )
+            while reader not in (await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED))[0]:
+                sender.result()
+                waiting = {reader}
+            return reader.result()
+        finally:
+            reader.cancel()
+
+    async def _write(self, packet: Any) -> None:
+        try:
+            await self._call.write(packet)
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            raise await self._ending() from None  # the call has ended, and its status says why
+
+    async def _ending(self) -> Exception:
+        code = await self._call.code()
+        if code == grpc.StatusCode.OK:
+            return Stalled("the server ended the stream before all was sent")
+        initial, trailing = await self._call.initial_metadata(), await self._call.trailing_metadata()
+        return from_rpc_error(grpc.aio.AioRpcError(code, initial, trailing, await self._call.details()))
