@@ -10,7 +10,14 @@ import grpc
 
 from services.decoder.convert import from_facts
 from services.decoder.engines import Engine
-from services.runtime.convert import from_fraction, from_frame_format, from_frames, from_samples, to_fraction
+from services.runtime.convert import (
+    from_engine_info,
+    from_fraction,
+    from_frame_format,
+    from_frames,
+    from_samples,
+    to_fraction,
+)
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
@@ -33,6 +40,11 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
 
     def register(self, server: grpc.aio.Server) -> None:
         decoder_pb2_grpc.add_DecoderServiceServicer_to_server(self, server)
+
+    async def GetCapabilities(
+        self, request: pb.DecoderServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DecoderServiceGetCapabilitiesResponse:
+        return pb.DecoderServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
 
     async def Inspect(self, request: pb.InspectRequest, context: grpc.aio.ServicerContext) -> pb.InspectResponse:
         facts = await in_thread(self._engine.inspect, self._path_of(request.source))

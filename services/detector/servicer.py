@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from services.detector.engines import Engine, Tracker, TrackSettings
-from services.runtime.convert import from_mesh, to_crops, to_frames
+from services.runtime.convert import from_engine_info, from_mesh, to_crops, to_frames
 from services.runtime.faces import Crop, Face
 from services.runtime.frames import Frame, PixelFormat
 from services.runtime.refusal import Refusal
@@ -24,6 +24,11 @@ class DetectorServicer(Plain, detector_pb2_grpc.DetectorServiceServicer):
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self, server)
+
+    async def GetCapabilities(
+        self, request: pb.DetectorServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.DetectorServiceGetCapabilitiesResponse:
+        return pb.DetectorServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
 
     async def Detect(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)

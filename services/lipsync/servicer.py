@@ -7,8 +7,9 @@ from typing import Any
 import grpc
 
 from services.lipsync.blobs import BlobCache
-from services.lipsync.engines import SPEECH_RATE, Engine, PrepareSettings, TrackPoint
-from services.runtime.convert import from_crops, to_crops, to_fraction, to_mesh, to_samples
+from services.lipsync.convert import to_speech, to_track
+from services.lipsync.engines import Engine, PrepareSettings
+from services.runtime.convert import from_crops, from_engine_info, to_crops, to_fraction
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
@@ -31,6 +32,11 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
     def register(self, server: grpc.aio.Server) -> None:
         lipsync_pb2_grpc.add_LipsyncServiceServicer_to_server(self, server)
 
+    async def GetCapabilities(
+        self, request: pb.LipsyncServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.LipsyncServiceGetCapabilitiesResponse:
+        return pb.LipsyncServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
+
     async def Prepare(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
@@ -43,7 +49,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         yield Packet(pb.PrepareResponse(opened=opened))
         async for kind, packet in stream.packets("speech", "crops"):
             if kind == "speech":
-                await in_thread(preparation.add_speech, _to_speech(packet))
+                await in_thread(preparation.add_speech, to_speech(packet))
             else:
                 crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
                 await in_thread(preparation.add_crops, crops)
@@ -79,9 +85,9 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         points = 0
         async for kind, packet in stream.packets("speech", "track"):
             if kind == "speech":
-                await in_thread(planning.add_speech, _to_speech(packet))
+                await in_thread(planning.add_speech, to_speech(packet))
             else:
-                track = _to_track(packet.message.track, points)
+                track = to_track(packet.message.track, points)
                 points += len(track)
                 await in_thread(planning.add_track, track)
                 stream.answered(len(track))
@@ -121,27 +127,3 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             if not _DIGEST.fullmatch(digest):
                 raise Refusal("INVALID_NAME", "a digest is 64 lower-case hexadecimal digits")
         return self._blobs.held(digests)
-
-
-def _to_speech(packet: Packet) -> Any:
-    """(n,) float32 at SPEECH_RATE. Raises Refusal INVALID_BATCH for another rate or more channels."""
-    chunk = packet.message.speech
-    if chunk.sample_rate != SPEECH_RATE or chunk.channels != 1:
-        raise Refusal("INVALID_BATCH", f"speech must be mono at {SPEECH_RATE} Hz", sequence=chunk.sequence)
-    return to_samples(chunk, packet.data)[:, 0]
-
-
-def _to_track(batch: pb.TrackBatch, due: int) -> list[TrackPoint]:
-    """Raises Refusal OUT_OF_ORDER when frames are missing or repeated; `due` is the number the first must have."""
-    for number, point in enumerate(batch.points, due):
-        if point.frame != number:
-            raise Refusal("OUT_OF_ORDER", f"track frame {point.frame} came where {number} was due")
-    return [
-        TrackPoint(
-            point.frame,
-            point.pts,
-            point.source_frame,
-            to_mesh(point.landmarks) if point.HasField("landmarks") else None,
-        )
-        for point in batch.points
-    ]

@@ -44,13 +44,19 @@ def hash_file(path: Path) -> Asset:
         return Asset(digest, file.tell())
 
 
+def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    with path.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
 @contextmanager
 def refuse_full_disk() -> Iterator[None]:
-    """Turns "no space left" of the system or of FFmpeg into DISK_FULL."""
+    """Turns "no space left", of the system or of FFmpeg, into DISK_FULL."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:  # the bases of PyAV's errors
-        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Refusal("DISK_FULL", "The store's disk is full: free some space, then try again.") from error
 
@@ -96,16 +102,17 @@ class ArtifactStore:
     def put(self, chunks: Iterable[bytes | memoryview]) -> Asset:
         """Stores the bytes under their digest."""
         with self.scratch() as path:
-            with refuse_full_disk(), path.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
+            write_file(path, chunks)
             return self.adopt(path)
 
     def adopt(self, path: Path) -> Asset:
         """Moves a finished file of the same disk into the store, under its digest."""
         asset = hash_file(path)
         with refuse_full_disk():
-            publish_file(path, self._asset_path(asset.digest))
+            if self.find_asset(asset.digest) == asset:
+                path.unlink()
+            else:
+                publish_file(path, self._asset_path(asset.digest))
         return asset
 
     def read(self, digest: str, offset: int = 0, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -130,13 +137,15 @@ class ArtifactStore:
     def put_artifact(self, kind: str, key: str, chunks: Iterable[bytes | memoryview]) -> Asset:
         """Writes the artifact, whole or not at all; one that is there is replaced."""
         with self.scratch() as path:
-            with refuse_full_disk():
-                with path.open("wb") as file:
-                    for chunk in chunks:
-                        file.write(chunk)
-                asset = hash_file(path)
-                publish_file(path, self.artifact_path(kind, key))
+            write_file(path, chunks)
+            asset = hash_file(path)
+            publish_file(path, self.artifact_path(kind, key))
         return asset
+
+    def adopt_artifact(self, kind: str, key: str, path: Path) -> None:
+        """Moves a finished file of the same disk to where the artifact lies."""
+        with refuse_full_disk():
+            publish_file(path, self.artifact_path(kind, key))
 
     def get_artifact(self, kind: str, key: str) -> bytes | None:
         try:
@@ -149,7 +158,10 @@ class ArtifactStore:
 
     @contextmanager
     def scratch(self, suffix: str = "") -> Iterator[Path]:
-        """An empty file of one's own on the store's disk, gone afterwards unless it was moved."""
+        """An empty file of one's own on the store's disk, gone after the block unless adopt() moved it.
+
+        A full disk inside the block becomes Refusal DISK_FULL.
+        """
         path = self._root / "scratch" / f"{uuid.uuid4().hex}{suffix}"
         with refuse_full_disk(), path.open("xb") as file:
             try:
@@ -216,7 +228,7 @@ class Upload:
             found = hash_file(self._part)
             if found != self._asset:
                 self._part.unlink(missing_ok=True)
-                message = f"The bytes are {found.size} of digest {found.digest}, not those announced: upload them again."
+                message = f"The {found.size} bytes that came have digest {found.digest}: upload the file again."
                 raise Refusal("CHECKSUM_MISMATCH", message, digest=self._asset.digest, found_digest=found.digest)
             with refuse_full_disk():
                 publish_file(self._part, self._path)

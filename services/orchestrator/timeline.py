@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -135,5 +136,5 @@ def cut_segments(timeline: Timeline, seconds: Fraction = SEGMENT_SECONDS) -> lis
     bounds = [-(-timeline.end * index // (count * timeline.time_base)) for index in range(count)]  # ticks
     firsts = np.unique(np.searchsorted(timeline.pts, np.array(bounds, np.int64)))
     firsts = firsts[firsts < timeline.frame_count]
-    counts = np.diff(firsts, append=timeline.frame_count)
-    return [SegmentSpan(index, int(first), int(count)) for index, (first, count) in enumerate(zip(firsts, counts))]
+    edges = [*firsts.tolist(), timeline.frame_count]
+    return [SegmentSpan(index, first, after - first) for index, (first, after) in enumerate(pairwise(edges))]

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from services.restorer.engines import Engine
-from services.runtime.convert import from_crops, to_crops
+from services.runtime.convert import from_crops, from_engine_info, to_crops
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
@@ -24,6 +24,11 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
 
     def register(self, server: grpc.aio.Server) -> None:
         restorer_pb2_grpc.add_RestorerServiceServicer_to_server(self, server)
+
+    async def GetCapabilities(
+        self, request: pb.RestorerServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.RestorerServiceGetCapabilitiesResponse:
+        return pb.RestorerServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
 
     async def Restore(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)

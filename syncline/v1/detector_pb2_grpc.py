@@ -45,6 +45,11 @@ class DetectorServiceStub:
                 request_serializer=syncline_dot_v1_dot_detector__pb2.LandmarkRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_detector__pb2.LandmarkResponse.FromString,
                 _registered_method=True)
+        self.GetCapabilities = channel.unary_unary(
+                '/syncline.v1.DetectorService/GetCapabilities',
+                request_serializer=syncline_dot_v1_dot_detector__pb2.DetectorServiceGetCapabilitiesRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_detector__pb2.DetectorServiceGetCapabilitiesResponse.FromString,
+                _registered_method=True)
 
 
 class DetectorServiceServicer:
@@ -68,6 +73,13 @@ class DetectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCapabilities(self, request, context):
+        """What this replica has loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DetectorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_DetectorServiceServicer_to_server(servicer, server):
                     servicer.Landmark,
                     request_deserializer=syncline_dot_v1_dot_detector__pb2.LandmarkRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_detector__pb2.LandmarkResponse.SerializeToString,
+            ),
+            'GetCapabilities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapabilities,
+                    request_deserializer=syncline_dot_v1_dot_detector__pb2.DetectorServiceGetCapabilitiesRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_detector__pb2.DetectorServiceGetCapabilitiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +154,33 @@ class DetectorService:
             '/syncline.v1.DetectorService/Landmark',
             syncline_dot_v1_dot_detector__pb2.LandmarkRequest.SerializeToString,
             syncline_dot_v1_dot_detector__pb2.LandmarkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapabilities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.DetectorService/GetCapabilities',
+            syncline_dot_v1_dot_detector__pb2.DetectorServiceGetCapabilitiesRequest.SerializeToString,
+            syncline_dot_v1_dot_detector__pb2.DetectorServiceGetCapabilitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

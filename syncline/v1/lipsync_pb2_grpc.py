@@ -52,6 +52,11 @@ class LipsyncServiceStub:
                 request_serializer=syncline_dot_v1_dot_lipsync__pb2.SyncRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_lipsync__pb2.SyncResponse.FromString,
                 _registered_method=True)
+        self.GetCapabilities = channel.unary_unary(
+                '/syncline.v1.LipsyncService/GetCapabilities',
+                request_serializer=syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesResponse.FromString,
+                _registered_method=True)
 
 
 class LipsyncServiceServicer:
@@ -88,6 +93,13 @@ class LipsyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCapabilities(self, request, context):
+        """What this replica has loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LipsyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +117,11 @@ def add_LipsyncServiceServicer_to_server(servicer, server):
                     servicer.Sync,
                     request_deserializer=syncline_dot_v1_dot_lipsync__pb2.SyncRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_lipsync__pb2.SyncResponse.SerializeToString,
+            ),
+            'GetCapabilities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapabilities,
+                    request_deserializer=syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,6 +208,33 @@ class LipsyncService:
             '/syncline.v1.LipsyncService/Sync',
             syncline_dot_v1_dot_lipsync__pb2.SyncRequest.SerializeToString,
             syncline_dot_v1_dot_lipsync__pb2.SyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapabilities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.LipsyncService/GetCapabilities',
+            syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesRequest.SerializeToString,
+            syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,11 @@ class RestorerServiceStub:
                 request_serializer=syncline_dot_v1_dot_restorer__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_restorer__pb2.RestoreResponse.FromString,
                 _registered_method=True)
+        self.GetCapabilities = channel.unary_unary(
+                '/syncline.v1.RestorerService/GetCapabilities',
+                request_serializer=syncline_dot_v1_dot_restorer__pb2.RestorerServiceGetCapabilitiesRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_restorer__pb2.RestorerServiceGetCapabilitiesResponse.FromString,
+                _registered_method=True)
 
 
 class RestorerServiceServicer:
@@ -55,6 +60,13 @@ class RestorerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCapabilities(self, request, context):
+        """What this replica has loaded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RestorerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +74,11 @@ def add_RestorerServiceServicer_to_server(servicer, server):
                     servicer.Restore,
                     request_deserializer=syncline_dot_v1_dot_restorer__pb2.RestoreRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_restorer__pb2.RestoreResponse.SerializeToString,
+            ),
+            'GetCapabilities': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapabilities,
+                    request_deserializer=syncline_dot_v1_dot_restorer__pb2.RestorerServiceGetCapabilitiesRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_restorer__pb2.RestorerServiceGetCapabilitiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +109,33 @@ class RestorerService:
             '/syncline.v1.RestorerService/Restore',
             syncline_dot_v1_dot_restorer__pb2.RestoreRequest.SerializeToString,
             syncline_dot_v1_dot_restorer__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapabilities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.RestorerService/GetCapabilities',
+            syncline_dot_v1_dot_restorer__pb2.RestorerServiceGetCapabilitiesRequest.SerializeToString,
+            syncline_dot_v1_dot_restorer__pb2.RestorerServiceGetCapabilitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

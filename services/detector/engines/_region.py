@@ -1,7 +1,7 @@
 """Turned squares of a picture: what the networks look at, and the way back to picture pixels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,6 +11,8 @@ _MARGIN = 1.5
 # Outer corners of the eyes in the mesh, left and right as seen in an upright picture.
 _EYE_LEFT, _EYE_RIGHT = 33, 263
 _MAX_OVERSAMPLING = 4
+# A mesh has settled within: part of the side, part of the side, radians.
+_OFF_CENTRE, _OFF_SIZE, _OFF_ANGLE = 0.1, 0.15, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,21 @@ def whole_picture(picture: np.ndarray, angle: float = 0.0) -> Region:
     """The smallest square about the picture, for the whole of it letterboxed."""
     height, width = picture.shape[:2]
     return Region(width / 2, height / 2, max(width, height), angle)
+
+
+def windows_of(picture: np.ndarray) -> list[Region]:
+    """Squares of half the longer side that cover the picture with overlap, for faces too small in the whole."""
+    height, width = picture.shape[:2]
+    side = max(width, height) / 2
+    return [Region(x, y, side) for y in _spread(height, side) for x in _spread(width, side)]
+
+
+def _spread(length: float, side: float) -> list[float]:
+    """Centres of the squares along one side of the picture, a third or more overlapping."""
+    if length <= side:
+        return [length / 2]
+    count = math.ceil((length - side) / (side * 2 / 3)) + 1
+    return [float(centre) for centre in np.linspace(side / 2, length - side / 2, count)]
 
 
 def region_of_mesh(mesh: np.ndarray) -> Region:
@@ -54,9 +71,7 @@ def cut_region(picture: np.ndarray, region: Region, side: int, border: int) -> n
     # cv2 counts from pixel centres, regions from corners: half a pixel in, half a pixel out.
     x, y = region.x - 0.5, region.y - 0.5
     middle = cut_side / 2 - 0.5
-    matrix = np.array(
-        [[cosine, sine, middle - cosine * x - sine * y], [-sine, cosine, middle + sine * x - cosine * y]]
-    )
+    matrix = np.array([[cosine, sine, middle - cosine * x - sine * y], [-sine, cosine, middle + sine * x - cosine * y]])
     cut = cv2.warpAffine(picture, matrix, (cut_side, cut_side), flags=cv2.INTER_LINEAR, borderMode=border)
     return cut if oversampling == 1 else cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
 
@@ -67,3 +82,22 @@ def to_picture(points: np.ndarray, region: Region) -> np.ndarray:
     turned = (points - 0.5) @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
     result: np.ndarray = turned * np.float32(region.size) + np.array([region.x, region.y], np.float32)
     return result
+
+
+def widen(region: Region, factor: float) -> Region:
+    return replace(region, size=region.size * factor)
+
+
+def distance(region: Region, other: Region) -> float:
+    """Between the centres, pixels."""
+    return math.hypot(region.x - other.x, region.y - other.y)
+
+
+def is_settled(found: Region, looked: Region) -> bool:
+    """Whether a mesh's region is so near the one it was looked for in that looking again would change little."""
+    turn = math.remainder(found.angle - looked.angle, math.tau)
+    return (
+        distance(found, looked) <= _OFF_CENTRE * looked.size
+        and abs(found.size / looked.size - 1) <= _OFF_SIZE
+        and abs(turn) <= _OFF_ANGLE
+    )

@@ -5,7 +5,7 @@ import numpy as np
 # One anchor in the middle of each cell; box and key points are offsets from it in input pixels.
 _GRID = 48
 _INPUT_SIDE = 192
-_SCORE_CLIP = 100.0  # keeps exp finite
+_SCORE_CLIP = 80.0  # keeps exp finite in float32
 _SAME_FACE_OVERLAP = 0.3
 
 _CELLS = (np.arange(_GRID, dtype=np.float32) + 0.5) / _GRID

@@ -147,7 +147,13 @@ def load_voice_model() -> VoiceModel:
         return VoiceModel(*(stored[name].astype(np.float32) for name in VoiceModel.__slots__))
 
 
+def step_times(steps: int) -> np.ndarray:
+    """Middle of each step, in seconds."""
+    return (np.arange(steps) + 0.5 - 0.5 / MEL_PER_STEP) / MOUTH_RATE
+
+
 def step_activity(features: np.ndarray) -> np.ndarray:
+    """How surely somebody speaks in each step, 0 to 1."""
     return features[:, -1]
 
 

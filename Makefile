@@ -1,0 +1,51 @@
+# Everything runs in .venv, which the targets make when it is missing or pyproject.toml has changed.
+
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+OUT     ?= out/result.mp4
+INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
+
+.PHONY: help install models demo run up protos test lint bench
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+install: $(VENV)/installed ## the environment with all services and tools, pinned by constraints.txt
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --upgrade "pip==26.3"
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	touch $@
+
+models: install ## the default models, checked by SHA-256
+	$(PYTHON) -m services.runtime.models
+
+demo: models ## a lip-synced video from a free photo and a synthetic voice: out/demo.mp4, .report.json, .png
+	$(PYTHON) examples/demo.py
+
+run: models ## a lip-synced video from your files: make run VIDEO=face.mp4 AUDIO=speech.wav OUT=out/result.mp4
+	@test -n "$(VIDEO)" -a -n "$(AUDIO)" || { echo "usage: make run VIDEO=face.mp4 AUDIO=speech.wav OUT=out/result.mp4"; exit 2; }
+	@mkdir -p $(dir $(OUT))
+	$(VENV)/bin/syncline run "$(VIDEO)" "$(AUDIO)" -o "$(OUT)"
+
+up: models ## all five services on localhost:50050, until Ctrl-C
+	$(VENV)/bin/syncline up
+
+protos: install ## the Python stubs, from protos/
+	$(PYTHON) -m grpc_tools.protoc -I protos -I $(INCLUDE) \
+		--python_out=. --pyi_out=. --grpc_python_out=. protos/syncline/v1/*.proto
+
+test: models ## the whole test-suite
+	$(PYTHON) -m pytest
+
+lint: install ## style, types, protos, stubs in step with the protos
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/protolint lint protos
+	$(MAKE) --no-print-directory protos
+	git diff --exit-code --stat syncline/v1
+
+bench: models ## speed and memory beside FFmpeg's own decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav
+	$(PYTHON) -m benchmarks.render $(VIDEO) $(AUDIO)

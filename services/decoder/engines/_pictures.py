@@ -1,0 +1,174 @@
+"""Decoded pictures -> frames: which layout a picture keeps or gets; upright, even-sized, copied only if it must be."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation
+from av.video.reformatter import Colorspace as SwsMatrix
+
+from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
+from services.runtime.refusal import Refusal
+
+MIN_SIDE = 16  # pixels
+MAX_SIDE = 16384  # pixels, as FrameFormat in media.proto
+
+_NAMES = {
+    PixelFormat.YUV420P: "yuv420p",
+    PixelFormat.YUV422P: "yuv422p",
+    PixelFormat.YUV444P: "yuv444p",
+    PixelFormat.YUV420P10: "yuv420p10le",
+    PixelFormat.YUV422P10: "yuv422p10le",
+    PixelFormat.YUV444P10: "yuv444p10le",
+}
+_FORMATS = {name: pixel_format for pixel_format, name in _NAMES.items()}
+# The same samples under a name that says full range.
+_FORMATS |= {"yuvj420p": PixelFormat.YUV420P, "yuvj422p": PixelFormat.YUV422P, "yuvj444p": PixelFormat.YUV444P}
+
+# Layouts by (10 bits, halvings of chroma horizontally, vertically).
+_LAYOUTS = {
+    (False, 1, 1): PixelFormat.YUV420P,
+    (False, 1, 0): PixelFormat.YUV422P,
+    (False, 0, 0): PixelFormat.YUV444P,
+    (True, 1, 1): PixelFormat.YUV420P10,
+    (True, 1, 0): PixelFormat.YUV422P10,
+    (True, 0, 0): PixelFormat.YUV444P10,
+}
+
+# RGB becomes limited-range BT.709 at 4:2:0, tagged as such with sRGB's own transfer curve: the one form of H.264 that
+# every player shows in the right colours. Full range is often ignored, 4:4:4 often not played at all, and without tags
+# players guess the matrix from the picture's height.
+_FROM_RGB = Color(matrix=1, primaries=1, transfer=13, full_range=False)
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How to turn coded pictures upright: transposed first, then mirrored."""
+
+    transposed: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @property
+    def rotation(self) -> int:
+        """Clockwise degrees; of a mirrored picture, those that come beside the mirroring."""
+        if self.transposed:
+            return 90 if self.flip_x else 270
+        return 180 if self.flip_y else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is done to every picture of a stream. `coded_size`: (width, height) before cutting and turning."""
+
+    format: FrameFormat
+    coded_size: tuple[int, int]
+    orientation: Orientation
+
+    def deliver(self, picture: av.VideoFrame, pts: int) -> Frame:
+        """The picture as a frame; its planes are read-only, because the decoder still refers to them."""
+        width, height = self.coded_size
+        direct = _FORMATS.get(picture.format.name) is self.format.pixel_format
+        if not direct or (picture.width, picture.height) != self.coded_size:
+            picture = self._convert(picture)
+        planes = []
+        for index, plane in enumerate(picture.planes[:3]):
+            # Turning exchanges the two shifts, but then they are equal: see choose_delivery.
+            horizontal, vertical = self.format.chroma_shift if index else (0, 0)
+            samples = np.frombuffer(memoryview(plane), self.format.dtype).reshape(plane.height, -1)
+            samples = samples[: (height & ~1) >> vertical, : (width & ~1) >> horizontal]
+            samples = _turn(samples, self.orientation)
+            samples.flags.writeable = False
+            planes.append(samples)
+        return Frame(pts, self.format, tuple(planes))
+
+    def _convert(self, picture: av.VideoFrame) -> av.VideoFrame:
+        width, height = self.coded_size
+        full = ColorRange.JPEG if self.format.color.full_range else ColorRange.MPEG
+        if picture.format.is_rgb or picture.format.has_palette:
+            source_range, matrix = ColorRange.JPEG, _sws_matrix(self.format.color.matrix)
+        else:
+            # Equal ranges and no matrix: the samples are moved to the new layout and mean what they meant.
+            source_range, matrix = full, None
+        return picture.reformat(
+            width,
+            height,
+            _NAMES[self.format.pixel_format],
+            dst_colorspace=matrix,
+            src_color_range=source_range,
+            dst_color_range=full,
+            interpolation=_SCALING,
+        )
+
+
+def choose_delivery(picture: av.VideoFrame) -> Delivery:
+    """From the first picture of a stream. Raises Refusal PICTURE_TOO_SMALL, UNSUPPORTED_MEDIA."""
+    width, height = picture.width, picture.height
+    if min(width, height) < MIN_SIDE:
+        message = f"The picture is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed."
+        raise Refusal("PICTURE_TOO_SMALL", message, width=width, height=height)
+    if max(width, height) > MAX_SIDE:
+        message = f"The picture is {width} x {height} pixels; at most {MAX_SIDE} a side are possible. Scale it down."
+        raise Refusal("UNSUPPORTED_MEDIA", message, width=width, height=height)
+    is_rgb = picture.format.is_rgb or picture.format.has_palette
+    orientation = _read_orientation(picture)
+    pixel_format = _choose_layout(picture, is_rgb)
+    if orientation.transposed and pixel_format in (PixelFormat.YUV422P, PixelFormat.YUV422P10):
+        # Lying on its side 4:2:2 halves the height instead of the width, which no layout of ours does.
+        pixel_format = _LAYOUTS[pixel_format is PixelFormat.YUV422P10, 1, 1]
+    color = _FROM_RGB if is_rgb else _read_color(picture)
+    even = width & ~1, height & ~1
+    if orientation.transposed:
+        even = even[::-1]
+    return Delivery(FrameFormat(*even, pixel_format, color), (width, height), orientation)
+
+
+def _choose_layout(picture: av.VideoFrame, is_rgb: bool) -> PixelFormat:
+    layout = picture.format
+    if (known := _FORMATS.get(layout.name)) is not None:
+        return known
+    ten_bit = max(component.bits for component in layout.components) > 8
+    if is_rgb:
+        return PixelFormat.YUV420P
+    if not any(component.is_chroma for component in layout.components):
+        return _LAYOUTS[ten_bit, 1, 1]
+    horizontal, vertical = layout.chroma_width(16) < 16, layout.chroma_height(16) < 16
+    return _LAYOUTS[ten_bit, int(horizontal), int(vertical and horizontal)]
+
+
+def _read_color(picture: av.VideoFrame) -> Color:
+    full = picture.format.name.startswith("yuvj") or picture.color_range == ColorRange.JPEG
+    numbers = (int(picture.colorspace), int(picture.color_primaries), int(picture.color_trc))
+    matrix, primaries, transfer = (number if 0 < number < 256 else 2 for number in numbers)  # 0 and 3 are reserved
+    return Color(matrix, primaries, transfer, full)
+
+
+def _sws_matrix(matrix: int) -> SwsMatrix:
+    return {5: SwsMatrix.ITU601, 6: SwsMatrix.ITU601, 9: SwsMatrix.BT2020}.get(matrix, SwsMatrix.ITU709)
+
+
+def _read_orientation(picture: av.VideoFrame) -> Orientation:
+    side_data: Any = picture.side_data.get("DISPLAYMATRIX")  # typed as holding motion vectors alone
+    if side_data is None:
+        return Orientation()
+    # Rows of (a, b, u), (c, d, v), (x, y, w): a point goes to (a x + c y, b x + d y).
+    a, b, _, c, d, *_ = np.frombuffer(bytes(side_data), np.int32).tolist()
+    if abs(b) > abs(a):
+        return Orientation(True, c < 0, b < 0)
+    return Orientation(False, a < 0, d < 0)
+
+
+def _turn(samples: np.ndarray, orientation: Orientation) -> np.ndarray:
+    turned = cv2.transpose(samples) if orientation.transposed else samples
+    match orientation.flip_x, orientation.flip_y:
+        case True, True:
+            return cv2.flip(turned, -1)
+        case True, False:
+            return cv2.flip(turned, 1)
+        case False, True:
+            return cv2.flip(turned, 0)
+        case _:
+            return turned

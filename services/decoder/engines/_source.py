@@ -1,0 +1,158 @@
+"""Opening files that strangers send: what may be read, where time 0 is, and every failure as a Refusal."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.video.stream import VideoStream
+
+from services.runtime.refusal import Refusal
+
+PHOTO_FORMATS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
+# Demuxers whose files hold their own media. Playlists, scripts and the like, which name other files, are not here.
+_FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,mxf,gif,ivf,dv,h264,hevc,m4v,mjpeg,obu,rm,"
+    "wav,w64,mp3,flac,ogg,aac,ac3,eac3,amr,amrnb,amrwb,aiff,caf,au,wv,"
+) + ",".join(sorted(PHOTO_FORMATS))
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+_NO_MOTION = Disposition.attached_pic | Disposition.timed_thumbnails  # cover pictures
+_MAX_DAMAGED = 1000  # failed reads in a row, after which a file is taken to be over
+
+_MAGIC = {  # offset -> beginnings of media files
+    0: (b"RIFF", b"\x1a\x45\xdf\xa3", b"OggS", b"FLV\x01", b"ID3", b"fLaC", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n",
+        b"GIF8", b"FORM", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"0&\xb2u", b"\x06\x0e+4"),
+    4: (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"),
+}  # fmt: skip
+
+_TRUNCATED = "The file ends too early or is damaged, so that nothing in it can be decoded. Export or upload it again."
+_NOT_MEDIA = "The file is no video, photo or sound recording. Send MP4, MOV, WebM, MKV, AVI, JPEG, PNG, WAV or MP3."
+_UNSUPPORTED = "The file uses something that this decoder does not know. Convert it to MP4 with H.264 and AAC."
+
+
+def looks_like_media(path: Path) -> bool:
+    """The file begins as media files begin; says nothing about the rest."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    return any(head.startswith(beginnings, offset) for offset, beginnings in _MAGIC.items())
+
+
+def refuse_broken(path: Path) -> Refusal:
+    """For a file that yields nothing: damaged media, or no media at all."""
+    if path.is_file() and looks_like_media(path):
+        return Refusal("TRUNCATED_MEDIA", _TRUNCATED)
+    return Refusal("NOT_MEDIA", _NOT_MEDIA)
+
+
+@contextmanager
+def refuse_errors(path: Path) -> Iterator[None]:
+    """The one place where PyAV's errors become Refusals."""
+    try:
+        yield
+    except (av.error.FileNotFoundError, FileNotFoundError) as error:
+        raise Refusal("ASSET_NOT_FOUND", "The file is gone. Upload it again.") from error
+    except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError, av.error.NotImplementedError) as error:
+        raise Refusal("UNSUPPORTED_MEDIA", _UNSUPPORTED, cause=error.strerror) from error
+    except av.error.MemoryError as error:
+        raise Refusal("UNSUPPORTED_MEDIA", "The file needs more memory than the decoder may use.") from error
+    except FFmpegError as error:
+        raise refuse_broken(path) from error
+
+
+@dataclass(slots=True)
+class Source:
+    """An open file. `zero` (seconds, in the file's own clock) is where its first stream begins: time 0 of the source.
+
+    `damaged` counts packets that could not be read or decoded.
+    """
+
+    path: Path
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+    zero: Fraction
+    undecodable: frozenset[str] = field(default=frozenset())  # types of streams for which there is no decoder
+    damaged: int = 0
+
+    @property
+    def is_photo(self) -> bool:
+        return self.container.format.name in PHOTO_FORMATS
+
+    def read_packets(self, streams: Sequence[Stream]) -> Iterator[Packet]:
+        """Packets in file order, then one empty packet per stream that flushes its decoder."""
+        for stream in self.container.streams:
+            stream.discard = Discard.default if stream in streams else Discard.all
+        failed = 0  # reads in a row
+        while failed < _MAX_DAMAGED:
+            try:
+                for packet in self.container.demux(*streams):
+                    failed = 0
+                    yield packet
+            except FFmpegError:
+                self.damaged, failed = self.damaged + 1, failed + 1
+            else:
+                return
+
+    def decode_video(self) -> Iterator[av.VideoFrame]:
+        """Pictures in the order in which they are shown; damaged packets are left out."""
+        return self._decode(self.video)
+
+    def decode_audio(self) -> Iterator[av.AudioFrame]:
+        """Sound in order; damaged packets are left out."""
+        return self._decode(self.audio)
+
+    def _decode(self, stream: VideoStream | AudioStream | None) -> Iterator[Any]:
+        if stream is None:
+            return
+        if not stream.codec_context.is_open:
+            stream.codec_context.thread_type = ThreadType.AUTO
+        for packet in self.read_packets([stream]):
+            try:
+                decoded = packet.decode()
+            except FFmpegError:
+                self.damaged += 1
+            else:
+                yield from decoded
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Raises Refusal NOT_MEDIA, TRUNCATED_MEDIA, UNSUPPORTED_MEDIA, within the block as well."""
+    # An absolute path is always the file protocol's; a relative one could be read as "concat:..." or "http:...".
+    name = str(path.absolute())
+    with refuse_errors(path), av.open(name, "r", options=_OPTIONS, metadata_errors="ignore") as container:
+        yield _pick_streams(path, container)
+
+
+def _pick_streams(path: Path, container: InputContainer) -> Source:
+    moving = [stream for stream in container.streams.video if not stream.disposition & _NO_MOTION]
+    video = next((stream for stream in moving if stream.codec_context is not None), None)
+    sounds = container.streams.audio
+    audio = next((stream for stream in sounds if stream.codec_context is not None and stream.rate), None)
+    if not moving and not sounds:
+        raise refuse_broken(path)
+    missing = {"video"} if moving and video is None else set()
+    missing |= {"audio"} if sounds and audio is None else set()
+    return Source(path, container, video, audio, _find_zero(video, audio), frozenset(missing))
+
+
+def _find_zero(video: VideoStream | None, audio: AudioStream | None) -> Fraction:
+    """A whole number of the video's ticks, so that its timestamps stay whole."""
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in (video, audio)
+        if stream is not None and stream.start_time is not None and stream.time_base
+    ]
+    earliest = min(starts, default=Fraction(0))
+    if video is None or not video.time_base:
+        return earliest
+    return earliest // video.time_base * video.time_base

@@ -1,0 +1,33 @@
+"""Wire -> plain values, for the lipsync stage."""
+
+import numpy as np
+
+from services.lipsync.engines import SPEECH_RATE, TrackPoint
+from services.runtime.convert import to_mesh, to_samples
+from services.runtime.refusal import Refusal
+from services.runtime.wire import Packet
+from syncline.v1 import lipsync_pb2 as pb
+
+
+def to_speech(packet: Packet) -> np.ndarray:
+    """(n,) float32 at SPEECH_RATE. Raises Refusal INVALID_BATCH for another rate or more channels."""
+    chunk = packet.message.speech
+    if chunk.sample_rate != SPEECH_RATE or chunk.channels != 1:
+        raise Refusal("INVALID_BATCH", f"speech must be mono at {SPEECH_RATE} Hz", sequence=chunk.sequence)
+    return to_samples(chunk, packet.data)[:, 0]
+
+
+def to_track(batch: pb.TrackBatch, due: int) -> list[TrackPoint]:
+    """Raises Refusal OUT_OF_ORDER when frames are missing or repeated; `due` is the number the first must have."""
+    for number, point in enumerate(batch.points, due):
+        if point.frame != number:
+            raise Refusal("OUT_OF_ORDER", f"track frame {point.frame} came where {number} was due")
+    return [
+        TrackPoint(
+            point.frame,
+            point.pts,
+            point.source_frame,
+            to_mesh(point.landmarks) if point.HasField("landmarks") else None,
+        )
+        for point in batch.points
+    ]

@@ -1,0 +1,243 @@
+"""The engine's three steps: learn a face (Prepare), choose every mouth of a job (Plan), render frames (Sync)."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from fractions import Fraction
+from threading import Lock
+
+import numpy as np
+
+from services.lipsync.engines import Planning, Preparation, Prepared, PrepareSettings, Rendering, TrackPoint
+from services.lipsync.engines.rewrite import blob, shape, voice
+from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
+from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
+from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
+from services.lipsync.engines.rewrite.render import render_candidate, render_own
+from services.runtime.engine import EngineInfo, ModelInfo
+from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
+from services.runtime.refusal import Refusal
+
+VERSION = "1"
+MODEL_LICENSE = "Apache-2.0"
+_DECODED = 64  # candidates kept decoded by a rendering
+_SMOOTHING = 0.022  # seconds, standard deviation of the blur of the wanted shape over time
+# A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
+_ADJUST = np.array([0.5, 0.0, 0.3, 0.5, 0.5, 0.0])
+_MOST_ADJUSTED = 0.12  # spans
+_AT_REST = 0.25  # spans of opening above rest up to which the frame's own mouth passes for closed
+
+
+class RewriteEngine:
+    """Fulfils `services.lipsync.engines.Engine`."""
+
+    def __init__(self) -> None:
+        voice.load_voice_model()
+        shape.load_face_model()
+        digest = hashlib.sha256(voice.MODEL_FILE.read_bytes()).hexdigest()
+        self.info = EngineInfo("rewrite", VERSION, (ModelInfo("voice_model", digest, MODEL_LICENSE),))
+
+    def open_preparation(self, settings: PrepareSettings) -> Preparation:
+        return RewritePreparation(settings)
+
+    def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning:
+        library, fit = read_prepared(prepared)
+        return RewritePlanning(library, fit, frame_count, time_base)
+
+    def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering:
+        library, fit = read_prepared(prepared)
+        return RewriteRendering(library, fit, plan)
+
+
+def read_prepared(prepared: bytes) -> tuple[Library, PersonFit]:
+    arrays = blob.unpack("prepared", prepared)
+    return read_library(arrays), read_fit(arrays)
+
+
+class RewritePreparation:
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._time_base = settings.time_base
+        self._mel = voice.MelStream()
+        self._builder = LibraryBuilder()
+        self._times: list[float] = []
+        self._measures: list[np.ndarray] = []
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        self._mel.add(samples)
+
+    def add_crops(self, crops: Sequence[Crop]) -> None:
+        seen = [crop for crop in crops if is_mesh(crop.landmarks)]
+        if not seen:
+            return
+        meshes = np.array([crop.landmarks for crop in seen])
+        measures, poses = shape.measure_shapes(meshes), shape.measure_poses(meshes)
+        self._builder.add(seen, measures, poses)
+        self._times += [float(crop.pts * self._time_base) for crop in seen]
+        self._measures += list(measures)
+
+    def finish(self) -> Prepared:
+        library = self._builder.finish()
+        measures = np.array(self._measures).reshape(-1, shape.MEASURES)
+        fit = fit_person(self._mel.finish(), np.array(self._times), measures)
+        notes = fit.notes
+        if fit.offset:
+            order = "before" if fit.offset > 0 else "after"
+            lag = round(abs(fit.offset) * 1000)
+            notes += (f"The source's lips move {lag} ms {order} its sound; the output is in time.",)
+        if len(library) and not shows_inside(library):
+            notes += ("The source's mouth hardly opens: the inside of the mouth will be drawn.",)
+        packed = blob.pack("prepared", library.to_arrays() | fit.to_arrays())
+        return Prepared(packed, len(library), fit.fitted, fit.correlation, notes)
+
+
+class RewritePlanning:
+    def __init__(self, library: Library, fit: PersonFit, frame_count: int, time_base: Fraction) -> None:
+        self._library, self._fit = library, fit
+        self._frame_count, self._time_base = frame_count, time_base
+        self._mel = voice.MelStream()
+        self._times: list[float] = []
+        self._source_frames: list[int] = []
+        self._faces: list[np.ndarray] = []  # (n, measures + 4) each
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        self._mel.add(samples)
+
+    def add_track(self, points: Sequence[TrackPoint]) -> None:
+        for point in points:
+            if point.frame != len(self._times):
+                raise Refusal(
+                    "OUT_OF_ORDER",
+                    f"Output frame {point.frame} came where {len(self._times)} was due; send them in order.",
+                    frame=point.frame,
+                    due=len(self._times),
+                )
+            self._times.append(float(point.pts * self._time_base))
+            self._source_frames.append(point.source_frame)
+        faces = np.full((len(points), shape.MEASURES + 4), np.nan)
+        visible = [place for place, point in enumerate(points) if is_mesh(point.landmarks)]
+        if visible:
+            meshes = np.array([points[place].landmarks for place in visible])
+            faces[visible] = np.concatenate([shape.measure_shapes(meshes), shape.measure_poses(meshes)], axis=1)
+        self._faces.append(faces)
+
+    def finish(self) -> bytes:
+        if len(self._times) != self._frame_count:
+            raise Refusal(
+                "INVALID_BATCH",
+                f"The job has {self._frame_count} output frames and the track {len(self._times)}; send one point each.",
+                frame_count=self._frame_count,
+                points=len(self._times),
+            )
+        faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
+        own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
+        wanted = wish_shapes(self._fit, self._mel.finish(), np.array(self._times), own)
+        wish = Wish(wanted, own, poses, np.array(self._source_frames, np.int64))
+        path = find_path(wish, self._library, self._fit.known)
+        return blob.pack(
+            "plan",
+            {"candidates": path.candidates, "outcomes": path.outcomes, "wanted": wanted.astype(np.float32)},
+        )
+
+
+class RewriteRendering:
+    def __init__(self, library: Library, fit: PersonFit, plan: bytes) -> None:
+        self._library, self._fit = library, fit
+        arrays = blob.unpack("plan", plan)
+        self._candidates = blob.require("plan", arrays, "candidates", "<i4", None)
+        frames = len(self._candidates)
+        self._outcomes = blob.require("plan", arrays, "outcomes", "|u1", frames)
+        self._wanted = blob.require("plan", arrays, "wanted", "<f4", frames, shape.MEASURES)
+        if ((self._candidates < OWN) | (self._candidates >= len(library))).any():
+            blob.refuse("plan", "it was made for another prepared source")
+        if not np.isin(self._outcomes, list(CropOutcome)).all():
+            blob.refuse("plan", "its outcomes are damaged")
+        self._decoded: OrderedDict[int, np.ndarray | None] = OrderedDict()
+        self._lock = Lock()
+
+    def sync(self, crop: Crop) -> Crop:
+        if not 0 <= crop.frame < len(self._candidates):
+            raise Refusal(
+                "INVALID_BATCH",
+                f"The plan has {len(self._candidates)} output frames, there is no frame {crop.frame}.",
+                frame=crop.frame,
+            )
+        outcome = CropOutcome(int(self._outcomes[crop.frame]))
+        mesh = crop.landmarks
+        if outcome is CropOutcome.PASSED_THROUGH or mesh is None or not is_mesh(mesh):
+            return pass_through(crop)
+        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome)
+        if pixels is None:
+            return pass_through(crop)
+        return Crop(crop.frame, crop.pts, pixels, crop.landmarks, outcome)
+
+    def _render(self, target: np.ndarray, mesh: np.ndarray, frame: int, outcome: CropOutcome) -> np.ndarray | None:
+        """None where the frame cannot be rendered."""
+        wanted = self._wanted[frame].astype(np.float64)
+        index = int(self._candidates[frame])
+        if index == OWN:
+            change = wanted - shape.measure_shape(mesh)
+            return render_own(target, mesh, shape.pose_mouth(mesh, None, change), outcome is CropOutcome.DRAWN)
+        picture = self._read(index)
+        if picture is None:
+            return None
+        candidate_mesh = self._library.read_mesh(index)
+        points = shape.find_frames(candidate_mesh[None]).to_face(candidate_mesh[None])[0]
+        most = _MOST_ADJUSTED * self._fit.known.span
+        change = np.clip(_ADJUST * (wanted - self._library.measures[index]), -most, most)
+        return render_candidate(target, mesh, picture, candidate_mesh, shape.pose_mouth(mesh, points, change))
+
+    def _read(self, index: int) -> np.ndarray | None:
+        with self._lock:
+            if index in self._decoded:
+                self._decoded.move_to_end(index)
+                return self._decoded[index]
+        picture = self._library.read_picture(index)
+        with self._lock:
+            self._decoded[index] = picture
+            while len(self._decoded) > _DECODED:
+                self._decoded.popitem(last=False)
+        return picture
+
+
+def wish_shapes(fit: PersonFit, mel: np.ndarray, times: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The measures (n, measures) wanted at `times`, given those of the frames' own mouths (NaN: no face).
+
+    Where nobody speaks a mouth that is closed anyway is left as it is.
+    """
+    features = voice.make_features(mel)
+    steps = voice.step_times(len(features))
+    if len(steps) == 0:
+        spoken, activity = np.tile(fit.known.rest, (len(times), 1)), np.zeros((len(times), 1))
+    else:
+        rest = fit.known.rest
+        measures = smooth_over_time(fit.predict(features))
+        columns = zip(measures.T, rest, strict=True)
+        spoken = np.stack([np.interp(times, steps, column, right=at) for column, at in columns], axis=1)
+        activity = np.interp(times, steps, voice.step_activity(features), right=0.0)[:, None]
+    spoken[:, shape.Measure.OPENING] = np.maximum(spoken[:, shape.Measure.OPENING], 0)
+    opened = fit.known.to_relative(own)[:, :1]
+    closed = np.clip(2 - np.nan_to_num(opened, nan=9.0) / _AT_REST, 0, 1)
+    return np.asarray(spoken + (np.nan_to_num(own) - spoken) * closed * (1 - activity) ** 2)
+
+
+def smooth_over_time(measures: np.ndarray) -> np.ndarray:
+    """Gaussian blur of rows MOUTH_RATE a second."""
+    reach = np.arange(-3, 4)
+    kernel = np.exp(-0.5 * (reach / (_SMOOTHING * voice.MOUTH_RATE)) ** 2)
+    padded = np.pad(measures, ((3, 3), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(reach), axis=0)
+    return np.asarray(windows @ (kernel / kernel.sum()))
+
+
+def is_mesh(landmarks: np.ndarray | None) -> bool:
+    """Whether these are landmarks of a face that has some size."""
+    if landmarks is None or landmarks.shape != (LANDMARK_COUNT, 3) or not np.isfinite(landmarks).all():
+        return False
+    return bool(np.ptp(landmarks[:, :2], axis=0).min() > 4 and np.abs(landmarks).max() < 1e5)
+
+
+def pass_through(crop: Crop) -> Crop:
+    pixels = crop.pixels[..., :3]
+    untouched = np.concatenate([pixels, np.zeros((*pixels.shape[:2], 1), np.uint8)], axis=2)
+    return Crop(crop.frame, crop.pts, untouched, crop.landmarks, CropOutcome.PASSED_THROUGH)
+

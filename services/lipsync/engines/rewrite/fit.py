@@ -1,0 +1,230 @@
+"""What a source's own speech teaches about its person: range, timing, and how this mouth differs from anybody's.
+
+Every step is checked: the sound must fit the lips at one offset, and the correction must beat the generic net on a part
+of the source that it was not fitted on. Otherwise only the person's range is used, or the usual range of everybody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from services.lipsync.engines.rewrite import blob, shape, voice
+
+MAX_OFFSET = 0.2  # seconds
+_OFFSET_STEP = 0.01  # seconds
+_MIN_SPEECH = 2.5  # seconds of speech under a visible mouth, below which nothing is fitted
+_MIN_CORRELATION = 0.2  # of prediction and lips at the best offset, below which the sound is not these lips'
+_OFFSET_GAIN = 0.04  # correlation that an offset must win over none
+_HELD_OUT = 0.25  # of the source's frames, the last
+_PENALTIES = (100.0, 400.0, 1600.0, 6400.0)  # of the correction's weights, per 1000 frames
+_BLOCKS = 4
+_MOVING = 0.035  # opening, in eye distances: lips that part further than this at times are lips that speak
+# A net trained on squared error hedges: its answers vary less than mouths do.
+GENERIC_GAIN = 1.35
+_MAX_GAIN = 1.8
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A person's mouth: its measures at rest, and how far each usually goes from there."""
+
+    rest: np.ndarray
+    span: np.ndarray
+
+    def to_relative(self, measures: np.ndarray) -> np.ndarray:
+        return (measures - self.rest) / self.span
+
+    def to_measures(self, relative: np.ndarray) -> np.ndarray:
+        return self.rest + relative * self.span
+
+
+def find_range(measures: np.ndarray) -> Range:
+    """Range of a mouth seen speaking: rest is the middle of the fifth most closed, spans reach from low to high."""
+    opening = measures[:, shape.Measure.OPENING]
+    closed = opening <= np.percentile(opening, 20)
+    low, high = np.percentile(measures, [5, 95], axis=0)
+    return Range(np.median(measures[closed], axis=0), np.maximum(high - low, 0.01))
+
+
+@cache
+def usual_range() -> Range:
+    with np.load(voice.MODEL_FILE, allow_pickle=False) as stored:
+        return Range(stored["rests"].astype(np.float64), stored["spans"].astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class PersonFit:
+    """`weights`: (inputs + 1, measures) correction of the net's answer, the last row its bias; zeros without a fit."""
+
+    known: Range
+    weights: np.ndarray
+    gain: np.ndarray  # (measures,)
+    offset: float  # seconds by which the source's lips lead its sound
+    fitted: bool = False
+    correlation: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Measures (steps, measures) that say the speech; at rest where nobody speaks."""
+        relative = voice.load_voice_model().predict(features) + self._correct(features)
+        activity = voice.step_activity(features)[:, None]
+        return self.known.to_measures(relative * self.gain * activity)
+
+    def _correct(self, features: np.ndarray) -> np.ndarray:
+        if not self.fitted:
+            return np.zeros((len(features), shape.MEASURES), np.float32)
+        pieces = [
+            _inputs(features, first, min(first + 4096, len(features))) @ self.weights
+            for first in range(0, len(features), 4096)
+        ]
+        return np.concatenate([np.zeros((0, shape.MEASURES)), *pieces])
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "fit_rest": self.known.rest.astype(np.float64),
+            "fit_span": self.known.span.astype(np.float64),
+            "fit_weights": self.weights.astype(np.float32),
+            "fit_gain": self.gain.astype(np.float64),
+            "fit_facts": np.array([self.offset, float(self.fitted), self.correlation]),
+        }
+
+
+def read_fit(arrays: Mapping[str, np.ndarray]) -> PersonFit:
+    """Raises Refusal BLOB_UNUSABLE for arrays that make no fit."""
+    span = blob.require("prepared", arrays, "fit_span", "<f8", shape.MEASURES)
+    if (span <= 0).any():
+        blob.refuse("prepared", "its range is damaged")
+    facts = blob.require("prepared", arrays, "fit_facts", "<f8", 3)
+    return PersonFit(
+        Range(blob.require("prepared", arrays, "fit_rest", "<f8", shape.MEASURES), span),
+        blob.require("prepared", arrays, "fit_weights", "<f4", _input_count() + 1, shape.MEASURES),
+        blob.require("prepared", arrays, "fit_gain", "<f8", shape.MEASURES),
+        float(facts[0]),
+        bool(facts[1]),
+        float(facts[2]),
+    )
+
+
+def fit_person(mel: np.ndarray, times: np.ndarray, measures: np.ndarray) -> PersonFit:
+    """`mel`: the source's own sound; `times` (n,) seconds and `measures` (n, measures): its mouth in n frames."""
+    if len(measures) == 0:
+        return _unfitted(usual_range(), "No frame showed a usable mouth.")
+    features = voice.make_features(mel)
+    steps = voice.step_times(len(features))
+    speaking = _at(steps, voice.step_activity(features)[:, None], times)[:, 0] > 0.5
+    seconds = float(np.minimum(np.diff(times, append=times[-1]), 0.1)[speaking].sum())
+    if seconds < _MIN_SPEECH:
+        note = "The source hardly speaks: its person's range is taken as usual."
+        return _unfitted(_mix_range(measures, seconds / _MIN_SPEECH), note)
+    known = find_range(measures)
+    truth = np.clip(known.to_relative(measures), -1.5, 2.5)
+    generic = voice.load_voice_model().predict(features)
+    offset, correlation = find_offset(steps, generic[:, 0], times[speaking], truth[speaking, 0])
+    if np.percentile(measures[:, 0], 95) < _MOVING or correlation < _MIN_CORRELATION:
+        note = "The source's sound does not fit its lips: only its range was learned."
+        return _unfitted(_mix_range(measures, 0.5), note)
+    return _fit_checked(features, steps, times + offset, truth, known, offset)
+
+
+def find_offset(steps: np.ndarray, predicted: np.ndarray, times: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Seconds by which the lips lead the sound, 0 unless another is clearly better; and the correlation there."""
+    offsets = np.arange(-MAX_OFFSET, MAX_OFFSET + _OFFSET_STEP / 2, _OFFSET_STEP)
+    found = np.array([_correlate(np.interp(times + offset, steps, predicted), truth) for offset in offsets])
+    best, none = int(found.argmax()), len(offsets) // 2
+    at_border = best in (0, len(offsets) - 1)
+    if at_border or found[best] < _MIN_CORRELATION or found[best] - found[none] < _OFFSET_GAIN:
+        best = none
+    return round(float(offsets[best]), 3), float(found[best])
+
+
+def _fit_checked(
+    features: np.ndarray, steps: np.ndarray, times: np.ndarray, truth: np.ndarray, known: Range, offset: float
+) -> PersonFit:
+    generic = _at(steps, voice.load_voice_model().predict(features), times)
+    inputs = _at(steps, _inputs(features, 0, len(features)), times)
+    seen = int(len(times) * (1 - _HELD_OUT))
+    weights = _fit_correction(inputs[:seen], truth[:seen] - generic[:seen])
+    before = _correlate(generic[seen:, 0], truth[seen:, 0])
+    after = _correlate((generic + inputs @ weights)[seen:, 0], truth[seen:, 0])
+    if after <= before or after < _MIN_CORRELATION:
+        gain = _find_gain(generic, truth)
+        note = "A fit to the source's speech did not predict its lips better than the net alone."
+        return PersonFit(known, _no_weights(), gain, offset, notes=(note,))
+    weights = _fit_correction(inputs, truth - generic)
+    gain = _find_gain(generic + inputs @ weights, truth)
+    return PersonFit(known, weights, gain, offset, fitted=True, correlation=after)
+
+
+def _fit_correction(inputs: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Ridge regression of what the net misses; penalty chosen on blocks left out in turn; may be but a bias."""
+    frames = len(inputs)
+    blocks = np.array_split(np.arange(frames), _BLOCKS)
+    errors = np.zeros(len(_PENALTIES))
+    nothing = 0.0
+    for block in blocks:
+        others = np.setdiff1d(np.arange(frames), block)
+        bias = missing[others].mean(axis=0)
+        nothing += ((missing[block] - bias)[:, 0] ** 2).sum()
+        for place, penalty in enumerate(_PENALTIES):
+            weights = _ridge(inputs[others], missing[others], penalty)
+            errors[place] += ((missing[block] - inputs[block] @ weights)[:, 0] ** 2).sum()
+    if errors.min() >= nothing:
+        weights = np.zeros((inputs.shape[1], missing.shape[1]))
+        weights[-1] = missing.mean(axis=0)
+        return weights
+    return _ridge(inputs, missing, _PENALTIES[int(errors.argmin())])
+
+
+def _ridge(inputs: np.ndarray, outputs: np.ndarray, penalty: float) -> np.ndarray:
+    """Weights (inputs, outputs); the last input, which is 1, goes free."""
+    penalties = np.full(inputs.shape[1], penalty * len(inputs) / 1000)
+    penalties[-1] = 1e-6
+    return np.linalg.solve(inputs.T @ inputs + np.diag(penalties), inputs.T @ outputs)
+
+
+def _find_gain(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return np.clip(truth.std(axis=0) / np.maximum(predicted.std(axis=0), 1e-6), 1.0, _MAX_GAIN)
+
+
+def _inputs(features: np.ndarray, first: int, last: int) -> np.ndarray:
+    """(last - first, inputs + 1): the net's own standardised context, and 1."""
+    model = voice.load_voice_model()
+    context = (voice.stack_context(features, first, last) - model.centre) / model.spread
+    return np.concatenate([context, np.ones((last - first, 1), np.float32)], axis=1)
+
+
+def _input_count() -> int:
+    return len(voice.load_voice_model().centre)
+
+
+def _no_weights() -> np.ndarray:
+    return np.zeros((_input_count() + 1, shape.MEASURES))
+
+
+def _unfitted(known: Range, note: str) -> PersonFit:
+    return PersonFit(known, _no_weights(), np.full(shape.MEASURES, GENERIC_GAIN), 0.0, notes=(note,))
+
+
+def _mix_range(measures: np.ndarray, trust: float) -> Range:
+    """The person's own rest, and spans between the usual and, with `trust` 1, the person's own."""
+    own = find_range(measures)
+    return Range(own.rest, trust * own.span + (1 - trust) * usual_range().span)
+
+
+def _at(steps: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Rows (steps, columns) at other times; the nearest two steps mixed."""
+    if len(steps) == 0:
+        return np.zeros((len(times), rows.shape[1]))
+    places = np.clip((times - steps[0]) * voice.MOUTH_RATE, 0, len(steps) - 1)
+    before = np.minimum(places.astype(np.int64), max(len(steps) - 2, 0))
+    after = np.minimum(before + 1, len(steps) - 1)
+    part = (places - before)[:, None]
+    return np.asarray(rows[before] * (1 - part) + rows[after] * part)
+
+
+def _correlate(first: np.ndarray, second: np.ndarray) -> float:
+    first, second = first - first.mean(), second - second.mean()
+    size = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / size) if size > 1e-12 else 0.0

@@ -1,0 +1,21 @@
+"""Start the orchestrator: python -m services.orchestrator"""
+
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.stages import Stages
+from services.orchestrator.store import JobStore
+from services.orchestrator.worker import Worker
+from services.runtime.server import serve
+
+
+def load(config: OrchestratorConfig) -> OrchestratorServicer:
+    artifacts = ArtifactStore(config.store)
+    store = JobStore(config.database_url)
+    stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
+    worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
+    return OrchestratorServicer(store, artifacts, stages, worker)
+
+
+if __name__ == "__main__":
+    serve("orchestrator", OrchestratorConfig, load)

@@ -1,0 +1,29 @@
+"""The orchestrator's configuration, from ORCHESTRATOR_... variables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.runtime.config import ConfigError, ServerConfig
+
+
+@dataclass(frozen=True)
+class OrchestratorConfig:
+    store: Path  # folder of the artifacts, and of the job database unless `database` says otherwise
+    database: str = ""  # SQLAlchemy URL; default: jobs.db in `store`
+    roles: str = "api,worker"
+    decoder: str = "127.0.0.1:50051"  # host:port of each stage
+    detector: str = "127.0.0.1:50052"
+    lipsync: str = "127.0.0.1:50053"
+    restorer: str = "127.0.0.1:50054"
+    lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
+    stall_seconds: float = 120.0  # a stage that is silent for so long has failed
+    server: ServerConfig = ServerConfig(port=50050)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.roles.split(",")) - {"api", "worker"}
+        if unknown:
+            raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{(self.store / 'jobs.db').absolute()}"

@@ -1,0 +1,101 @@
+"""Records <-> wire."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.orchestrator.artifacts import Asset
+from services.orchestrator.options import JobOptions
+from services.orchestrator.records import EventRecord, JobRecord, JobState
+from services.orchestrator.timeline import SyncMode
+from services.runtime.refusal import Refusal
+from syncline.errors import CATALOGUE, to_status
+from syncline.v1 import orchestrator_pb2 as pb
+
+_STATES = {
+    JobState.QUEUED: pb.Job.STATE_QUEUED,
+    JobState.RUNNING: pb.Job.STATE_RUNNING,
+    JobState.DONE: pb.Job.STATE_DONE,
+    JobState.FAILED: pb.Job.STATE_FAILED,
+    JobState.CANCELLED: pb.Job.STATE_CANCELLED,
+}
+_PHASES = (
+    pb.JobProgress.PHASE_UNSPECIFIED,
+    pb.JobProgress.PHASE_INSPECT,
+    pb.JobProgress.PHASE_ANALYSE,
+    pb.JobProgress.PHASE_PLAN,
+    pb.JobProgress.PHASE_RENDER,
+    pb.JobProgress.PHASE_ASSEMBLE,
+)
+_SYNC_MODES = (
+    pb.SYNC_MODE_UNSPECIFIED,
+    pb.SYNC_MODE_CUT_OFF,
+    pb.SYNC_MODE_LOOP,
+    pb.SYNC_MODE_BOUNCE,
+)
+
+
+def to_job_id(name: str) -> str:
+    """ "jobs/ID" -> ID. Raises Refusal INVALID_NAME."""
+    collection, _, job_id = name.partition("/")
+    if collection != "jobs" or not job_id.isalnum():
+        raise Refusal("INVALID_NAME", f"{name[:80]!r} is not a job's name: jobs/ and its identifier")
+    return job_id
+
+
+def to_options(options: pb.JobOptions) -> JobOptions:
+    """Raises Refusal INVALID_OPTION."""
+    if not 0 <= int(options.sync_mode) < len(_SYNC_MODES):
+        raise Refusal("INVALID_OPTION", f"sync_mode {options.sync_mode} is not known", field="sync_mode")
+    default = JobOptions()
+    return JobOptions(
+        sync_mode=SyncMode(int(options.sync_mode)) if options.sync_mode else default.sync_mode,
+        crf=options.crf if options.HasField("crf") else default.crf,
+        preset=options.preset or default.preset,
+        restorer_strength=options.restorer_strength
+        if options.HasField("restorer_strength")
+        else default.restorer_strength,
+    )
+
+
+def from_job(job: JobRecord) -> pb.Job:
+    options, progress = JobOptions.from_json(job.options), job.progress
+    return pb.Job(
+        name=f"jobs/{job.id}",
+        state=_STATES[job.state],
+        video=job.video,
+        audio=job.audio,
+        options=pb.JobOptions(
+            sync_mode=_SYNC_MODES[options.sync_mode],
+            crf=options.crf,
+            preset=options.preset,
+            restorer_strength=options.restorer_strength,
+        ),
+        progress=pb.JobProgress(
+            phase=_PHASES[progress.phase],
+            done_frames=progress.done_frames,
+            total_frames=progress.total_frames,
+            done_segments=progress.done_segments,
+            total_segments=progress.total_segments,
+        ),
+        result=from_asset(job.result) if job.result else None,
+        report=from_asset(job.report) if job.report else None,
+        error=to_status(CATALOGUE[job.error.reason](job.error.message, job.error.metadata)) if job.error else None,
+        create_time=_to_timestamp(job.create_time),
+        start_time=_to_timestamp(job.start_time) if job.start_time else None,
+        end_time=_to_timestamp(job.end_time) if job.end_time else None,
+    )
+
+
+def from_event(event: EventRecord) -> pb.JobEvent:
+    return pb.JobEvent(
+        number=event.number, time=_to_timestamp(event.time), job=from_job(event.job), message=event.message
+    )
+
+
+def from_asset(asset: Asset) -> pb.Asset:
+    return pb.Asset(digest=asset.digest, size_bytes=asset.size)
+
+
+def _to_timestamp(milliseconds: int) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromMilliseconds(milliseconds)
+    return timestamp

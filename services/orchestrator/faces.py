@@ -1,0 +1,152 @@
+"""Which face speaks, and where to cut it out: from what the detector saw to one mesh and one window per frame."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from services.orchestrator.compositing import CropWindow
+
+# Points of the FaceMesh: outer ends of the face at the ears, bridge of the nose between the eyes, chin, under the nose.
+_KEY_POINTS = (234, 454, 168, 152, 2)
+_MAX_CROP = 512  # pixels
+_ROOM = 1.3  # window side over face size: the jaw opens, the neck below it gives way
+_SHAKE = 4.0  # frames; the window's centre is smoothed over about so many
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFaces:
+    """Faces of a whole source, one row each, in order of frames.
+
+    frame (n,) int64; track (n,) int64; area (n,) float64, square pixels; centre (n, 2) float64, pixels;
+    cuts (frames,) bool: a cut lies before the frame.
+    """
+
+    frame: np.ndarray
+    track: np.ndarray
+    area: np.ndarray
+    centre: np.ndarray
+    cuts: np.ndarray
+
+
+class SpeakerTrack:
+    """The speaking face in every frame of a source. `meshes`: (faces, 468, 3) float32, one for each row of `faces`."""
+
+    def __init__(self, faces: DetectedFaces, meshes: np.ndarray) -> None:
+        self._meshes = meshes
+        self._cuts = faces.cuts
+        self._rows = choose_speaker(faces)
+        seen = np.flatnonzero(self._rows >= 0)
+        key_points = np.zeros((len(self._rows), len(_KEY_POINTS), 2))
+        for frame in seen:  # one by one: the meshes lie in a file that may be larger than the memory
+            key_points[frame] = meshes[self._rows[frame]][list(_KEY_POINTS), :2]
+        self.windows = place_windows(key_points, self._rows >= 0, faces.cuts)
+
+    @property
+    def seen_frames(self) -> np.ndarray:
+        """Frames in which the face is seen, in order. (n,) int64."""
+        return np.flatnonzero(self._rows >= 0)
+
+    def crop_mesh(self, frame: int) -> np.ndarray | None:
+        """(468, 3) float32 in pixels of the frame's crop; None where the face is not seen.
+
+        The detector's tremble is taken out without delay: each mesh goes a little towards its neighbours'.
+        """
+        window = self.windows[frame]
+        if window is None:
+            return None
+        mesh = np.array(self._meshes[self._rows[frame]])
+        before, after = self._neighbour(frame, -1), self._neighbour(frame, 1)
+        if before is not None and after is not None:
+            mesh = 0.2 * before + 0.6 * mesh + 0.2 * after
+        scale = window.pixels / window.side
+        crop_mesh: np.ndarray = (mesh - np.array([window.x, window.y, 0], np.float32)) * np.float32(scale)
+        return crop_mesh.astype(np.float32)
+
+    def _neighbour(self, frame: int, step: int) -> np.ndarray | None:
+        """The same face's mesh one frame on; None across a cut or where it is not seen."""
+        other = frame + step
+        if not 0 <= other < len(self._rows) or self._rows[other] < 0 or self._cuts[max(frame, other)]:
+            return None
+        mesh: np.ndarray = self._meshes[self._rows[other]]
+        return mesh
+
+
+def choose_speaker(faces: DetectedFaces) -> np.ndarray:
+    """The row of the speaking face for each frame, -1 where it is not seen. (frames,) int64.
+
+    In each shot the face that covers most pixels over time speaks. A face the detector lost keeps its part when it
+    comes back near where it was: a track that never shares a frame with it and begins within a face's width.
+    """
+    rows = np.full(len(faces.cuts), -1, np.int64)
+    bounds = np.unique(np.concatenate([[0], np.flatnonzero(faces.cuts), [len(faces.cuts)]]))
+    for first, end in pairwise(bounds):
+        shot = np.flatnonzero((faces.frame >= first) & (faces.frame < end))
+        if len(shot):
+            rows[first:end] = _choose_in_shot(faces, shot, int(first), int(end))
+    return rows
+
+
+def _choose_in_shot(faces: DetectedFaces, shot: np.ndarray, first: int, end: int) -> np.ndarray:
+    rows = np.full(end - first, -1, np.int64)
+    covered = {track: faces.area[shot][faces.track[shot] == track].sum() for track in np.unique(faces.track[shot])}
+    for track in sorted(covered, key=lambda track: -covered[track]):
+        own = shot[faces.track[shot] == track]
+        places = faces.frame[own] - first
+        free = (rows[places] < 0).all()
+        if free and ((rows < 0).all() or _continues(faces, own, rows, first)):
+            rows[places] = own
+    return rows
+
+
+def _continues(faces: DetectedFaces, own: np.ndarray, rows: np.ndarray, first: int) -> bool:
+    """Whether a track lies, in size and place, where the chosen face was seen nearest to it in time."""
+    chosen = np.flatnonzero(rows >= 0) + first
+    nearest = rows[chosen[np.argmin(np.abs(chosen - faces.frame[own[0]]))] - first]
+    end = own[0] if faces.frame[nearest] < faces.frame[own[0]] else own[-1]
+    distance = float(np.linalg.norm(faces.centre[end] - faces.centre[nearest]))
+    growth = faces.area[end] / max(faces.area[nearest], 1.0)
+    return distance < np.sqrt(faces.area[nearest]) and 0.4 < growth < 2.5
+
+
+def place_windows(key_points: np.ndarray, seen: np.ndarray, cuts: np.ndarray) -> list[CropWindow | None]:
+    """A window on the lower face for each frame: one size for the whole source, its centre moving smoothly.
+
+    key_points (frames, 5, 2): the points _KEY_POINTS in frame pixels; seen, cuts (frames,) bool. None where not seen.
+    """
+    windows: list[CropWindow | None] = [None] * len(seen)
+    if not seen.any():
+        return windows
+    left, right, bridge, chin, nose_base = (key_points[:, point] for point in range(5))
+    sizes = np.maximum(np.linalg.norm(left - right, axis=1), np.linalg.norm(bridge - chin, axis=1))
+    side = max(int(np.ceil(_ROOM * sizes[seen].max() / 16)) * 16, 32)
+    centres = (nose_base + chin) / 2
+    for first, end in _runs(seen, cuts):
+        x, y = (_glide(centres[first:end, axis]) for axis in (0, 1))
+        for frame in range(first, end):
+            corner = (2 * round((value[frame - first] - side / 2) / 2) for value in (x, y))
+            windows[frame] = CropWindow(*corner, side, min(side, _MAX_CROP))
+    return windows
+
+
+def _runs(seen: np.ndarray, cuts: np.ndarray) -> list[tuple[int, int]]:
+    """(first, end) of each run of frames with the face and without a cut inside."""
+    runs: list[tuple[int, int]] = []
+    first = None
+    for frame, here in enumerate(seen):
+        if first is not None and (not here or cuts[frame]):
+            runs.append((first, frame))
+            first = None
+        if here and first is None:
+            first = frame
+    if first is not None:
+        runs.append((first, len(seen)))
+    return runs
+
+
+def _glide(values: np.ndarray) -> np.ndarray:
+    """The values smoothed by a Gaussian, ends held."""
+    reach = int(3 * _SHAKE)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _SHAKE) ** 2)
+    padded = np.pad(values.astype(np.float64), reach, mode="edge")
+    return np.convolve(padded, weights / weights.sum(), mode="valid")

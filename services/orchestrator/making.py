@@ -1,0 +1,265 @@
+"""One job from its two files to its video: inspect, analyse, prepare, plan, render, assemble."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from services.orchestrator.analysis import Analysis
+from services.orchestrator.artifacts import ArtifactStore, Asset
+from services.orchestrator.encoding import EncodeSettings, assemble
+from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.options import JobOptions
+from services.orchestrator.planning import find_plan, speech_duration
+from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
+from services.orchestrator.rendering import RenderJob, render_segment
+from services.orchestrator.report import build_report, describe_engine
+from services.orchestrator.source import find_analysis, find_prepared, find_speech
+from services.orchestrator.stages import Metadata, Stages
+from services.orchestrator.store import JobStore
+from services.orchestrator.timeline import SegmentSpan, Timeline, build_photo_timeline, build_timeline, cut_segments
+from services.runtime.convert import to_fraction
+from services.runtime.refusal import Refusal
+from services.runtime.streams import in_thread
+from syncline.errors import SynclineError
+from syncline.v1 import decoder_pb2
+
+_WAIT_SECONDS = 0.25  # for segments that another worker has
+
+
+class Beacon:
+    """How far the job is, for the heartbeat to tell."""
+
+    value = JobProgress()
+
+    def enter(self, phase: Phase, total_frames: int = 0) -> None:
+        self.value = JobProgress(phase, 0, total_frames)
+
+    def advance(self, done_frames: int) -> None:
+        self.value = replace(self.value, done_frames=done_frames)
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """One attempt at one job."""
+
+    store: JobStore
+    artifacts: ArtifactStore
+    stages: Stages
+    owner: str
+    lease_seconds: float
+    job: JobRecord
+    lease: Lease
+    progress: Beacon
+
+    async def make(self) -> None:
+        """Inspect, analyse, plan, render, assemble; raises what went wrong."""
+        metadata = (("syncline-job", self.job.id),)
+        options = JobOptions.from_json(self.job.options)
+        seconds: dict[str, float] = {}
+
+        with _timed(seconds, "inspect"):
+            self.progress.enter(Phase.INSPECT)
+            info = await self._inspect(metadata)
+            speech = await find_speech(self.stages, self.artifacts, self.job.audio, metadata)
+
+        with _timed(seconds, "analyse"):
+            self.progress.enter(Phase.ANALYSE, info.video.frame_count)
+            key, analysis = await find_analysis(
+                self.stages, self.artifacts, self.job.video, metadata, self.progress.advance
+            )
+            track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes)
+            if not len(track.seen_frames):
+                raise Refusal(
+                    "NO_FACE", f"none of the {len(analysis.pts)} frames shows a face", frames=len(analysis.pts)
+                )
+
+        with _timed(seconds, "prepare"):
+            self.progress.enter(Phase.PLAN, len(analysis.pts))
+            own_speech = await self._own_speech(info, metadata)
+            prepared = await find_prepared(
+                self.stages,
+                self.artifacts,
+                self.job.video,
+                key,
+                analysis,
+                track,
+                own_speech,
+                metadata,
+                self.progress.advance,
+            )
+
+        with _timed(seconds, "plan"):
+            timeline = _build_timeline(info, analysis, speech, options)
+            plan = await find_plan(self.stages, self.artifacts, prepared, timeline, track, speech, metadata)
+            render = RenderJob(
+                source=self.job.video,
+                pts=analysis.pts,
+                time_base=analysis.time_base,
+                track=track,
+                timeline=timeline,
+                prepared=prepared,
+                plan_digest=hashlib.sha256(plan).hexdigest(),
+                plan=plan,
+                encode=EncodeSettings(
+                    analysis.format,
+                    timeline.frame_rate,
+                    options.crf,
+                    options.preset,
+                    to_fraction(info.video.sample_aspect_ratio) or Fraction(1),
+                ),
+                restorer_strength=options.restorer_strength,
+            )
+            spans = cut_segments(timeline)
+            await in_thread(self.store.plan_segments, self.lease, _digest_of(render), spans)
+
+        with _timed(seconds, "render"):
+            self.progress.enter(Phase.RENDER, timeline.frame_count)
+            await self._render(render)
+
+        self.progress.enter(Phase.ASSEMBLE, timeline.frame_count)
+        with _timed(seconds, "assemble"):
+            segments = await in_thread(self.store.list_segments, self.job.id)
+            result = await self._assemble(timeline, segments, metadata)
+        engines = {
+            **analysis.engines,
+            "lipsync": describe_engine(await self.stages.engine("lipsync")),
+            "restorer": describe_engine(await self.stages.engine("restorer")),
+        }
+        report = build_report(self.job, options, info, timeline, segments, prepared.summary, engines, seconds, result)
+        document = json.dumps(report, indent=2, ensure_ascii=False).encode()
+        report_asset = await in_thread(self.artifacts.put, [document])
+        await in_thread(self.store.finish_job, self.lease, result, report_asset)
+
+    async def _inspect(self, metadata: Metadata) -> decoder_pb2.MediaInfo:
+        """Facts about the video; the speech is known to hold sound. Says all that is wrong before time is spent."""
+        info = await self.stages.inspect(self.job.video, metadata)
+        if not info.HasField("video"):
+            raise Refusal("NO_VIDEO", "the file given as video has sound but no pictures", digest=self.job.video)
+        sound = await self.stages.inspect(self.job.audio, metadata)
+        if not sound.HasField("audio"):
+            raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=self.job.audio)
+        for advice in info.advice:
+            await in_thread(self.store.note, self.lease, f"{advice.code}: {advice.message}")
+        return info
+
+    async def _own_speech(self, info: decoder_pb2.MediaInfo, metadata: Metadata) -> np.ndarray | None:
+        if not info.HasField("audio"):
+            return None
+        try:
+            return await find_speech(self.stages, self.artifacts, self.job.video, metadata)
+        except (SynclineError, Refusal) as error:  # a source with a broken sound track is a silent source
+            await in_thread(self.store.note, self.lease, f"The video's own sound cannot be used: {error}")
+            return None
+
+    async def _render(self, render: RenderJob) -> None:
+        """Segment after segment; those that an earlier attempt published are kept."""
+        segments = await in_thread(self.store.list_segments, self.job.id)
+        done = sum(segment.frame_count for segment in segments if segment.result is not None)
+        self.progress.advance(done)
+        while True:
+            claimed = await in_thread(self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
+            if claimed is None:
+                if await self._all_done():
+                    return
+                await asyncio.sleep(_WAIT_SECONDS)
+                continue
+            await self._render_one(render, *claimed, done)
+            done += claimed[0].frame_count
+            self.progress.advance(done)
+
+    async def _render_one(self, render: RenderJob, segment: SegmentRecord, lease: Lease, done: int) -> None:
+        metadata = (("syncline-job", self.job.id), ("syncline-segment", str(segment.index)))
+        span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
+        beating = asyncio.ensure_future(self._keep_segment(lease))
+        try:
+            with self.artifacts.scratch(suffix=".mp4") as path:
+                encoded = 0
+                async for report in render_segment(self.stages, render, span, path, metadata):
+                    encoded = sum(count for _, _, count in report.outcomes)
+                    self.progress.advance(done + encoded)
+                asset = await in_thread(self.artifacts.adopt, path)
+            details = {
+                "outcomes": report.outcomes,
+                "seconds": {step: round(value, 3) for step, value in report.seconds.items()},
+            }
+            await in_thread(self.store.finish_segment, lease, asset, details)
+        except BaseException:
+            with contextlib.suppress(Refusal):
+                self.store.release(lease)
+            raise
+        finally:
+            beating.cancel()
+
+    async def _keep_segment(self, lease: Lease) -> None:
+        while await in_thread(self.store.heartbeat, lease, self.lease_seconds):
+            await asyncio.sleep(self.lease_seconds / 3)
+
+    async def _all_done(self) -> bool:
+        segments = await in_thread(self.store.list_segments, self.job.id)
+        return all(segment.result is not None for segment in segments)
+
+    async def _assemble(self, timeline: Timeline, segments: list[SegmentRecord], metadata: Metadata) -> Asset:
+        """The finished video: the segments' pictures and the speech as it was recorded, spooled to a file first."""
+        paths = [self.artifacts.path_of(segment.result.digest) for segment in segments if segment.result]
+        with self.artifacts.scratch() as sound_path:
+            rate = channels = 0
+            with sound_path.open("wb") as file:
+                async for block in self.stages.decode_audio(self.job.audio, metadata):
+                    samples = block.samples if block.samples.shape[1] <= 2 else _mix_to_mono(block.samples)
+                    rate, channels = block.sample_rate, samples.shape[1]
+                    await in_thread(file.write, samples.tobytes())
+                    if block.first_sample + len(samples) >= timeline.duration * rate:
+                        break
+            if not rate:
+                raise Refusal("EMPTY_AUDIO", "the speech holds no samples", digest=self.job.audio)
+            sound = np.memmap(sound_path, np.float32, "r").reshape(-1, channels)
+            blocks = (sound[start : start + rate] for start in range(0, len(sound), rate))
+            with self.artifacts.scratch(suffix=".mp4") as path:
+                await in_thread(assemble, paths, timeline, blocks, rate, path)
+                return await in_thread(self.artifacts.adopt, path)
+
+
+def _mix_to_mono(samples: np.ndarray) -> np.ndarray:
+    """(n, channels) -> (n, 1): speech is in the middle of whatever surrounds it."""
+    return samples.mean(axis=1, keepdims=True, dtype=np.float32)
+
+
+def _build_timeline(
+    info: decoder_pb2.MediaInfo, analysis: Analysis, speech: np.ndarray, options: JobOptions
+) -> Timeline:
+    if info.kind == decoder_pb2.MediaInfo.KIND_PHOTO or len(analysis.pts) == 1:
+        return build_photo_timeline(speech_duration(speech))
+    rate = to_fraction(info.video.frame_rate)
+    mean = _mean_frame_duration(analysis) if rate is None else 1 / rate
+    return build_timeline(analysis.pts, analysis.time_base, mean, speech_duration(speech), options.sync_mode)
+
+
+def _mean_frame_duration(analysis: Analysis) -> Fraction:
+    return int(analysis.pts[-1] - analysis.pts[0]) * analysis.time_base / (len(analysis.pts) - 1)
+
+
+def _digest_of(render: RenderJob) -> str:
+    """Of all that a segment's bytes depend on beside its place."""
+    facts = [
+        render.source,
+        render.prepared.digest,
+        render.plan_digest,
+        str(render.encode),
+        render.restorer_strength,
+        hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - begun, 3)

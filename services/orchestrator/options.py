@@ -1,0 +1,37 @@
+"""A job's options: their defaults, their ranges, and how the store keeps them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from services.orchestrator.timeline import SyncMode
+from services.runtime.refusal import Refusal
+
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """As JobOptions in orchestrator.proto. Raises Refusal INVALID_OPTION for a value out of range."""
+
+    sync_mode: SyncMode = SyncMode.CUT_OFF
+    crf: int = 18
+    preset: str = "veryfast"
+    restorer_strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise Refusal("INVALID_OPTION", f"crf is {self.crf}; the range is 0 to 51", field="crf")
+        if self.preset not in PRESETS:
+            message = f"preset is {self.preset!r}; it is one of {', '.join(PRESETS)}"
+            raise Refusal("INVALID_OPTION", message, field="preset")
+        if not 0 <= self.restorer_strength <= 1:
+            message = f"restorer_strength is {self.restorer_strength:g}; the range is 0 to 1"
+            raise Refusal("INVALID_OPTION", message, field="restorer_strength")
+
+    @classmethod
+    def from_json(cls, options: Mapping[str, Any]) -> "JobOptions":
+        return cls(**{**options, "sync_mode": SyncMode(options["sync_mode"])})
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "sync_mode": int(self.sync_mode)}

@@ -1,0 +1,103 @@
+"""Plan: the output timeline of a job, and the lipsync engine's plan for every mouth in it."""
+
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator
+from fractions import Fraction
+
+import numpy as np
+
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
+from services.orchestrator.stages import Metadata, Stages
+from services.orchestrator.timeline import Timeline
+from services.runtime.convert import from_fraction, from_mesh
+from services.runtime.frames import view_bytes
+from services.runtime.streams import blob_chunks, in_thread
+from services.runtime.wire import Packet
+from syncline.v1 import lipsync_pb2
+
+_POINTS_BATCH = 32
+
+
+async def find_plan(
+    stages: Stages,
+    artifacts: ArtifactStore,
+    prepared: Prepared,
+    timeline: Timeline,
+    track: SpeakerTrack,
+    speech: np.ndarray,
+    metadata: Metadata,
+) -> bytes:
+    """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
+    engine = await stages.engine("lipsync")
+    speech = speech[: int(timeline.duration * SPEECH_RATE)]
+    key = json.dumps([engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)])
+    plan = await in_thread(artifacts.get_artifact, "plan", key)
+    if plan is None:
+        plan = await _plan(stages, prepared, timeline, track, speech, metadata)
+        await in_thread(artifacts.put_artifact, "plan", key, [plan])
+    return plan
+
+
+async def _plan(
+    stages: Stages,
+    prepared: Prepared,
+    timeline: Timeline,
+    track: SpeakerTrack,
+    speech: np.ndarray,
+    metadata: Metadata,
+) -> bytes:
+    wanted = lipsync_pb2.PlanOpen(
+        prepared_digest=prepared.digest,
+        frame_count=timeline.frame_count,
+        time_base=from_fraction(timeline.time_base),
+    )
+    opening = Packet(lipsync_pb2.PlanRequest(open=wanted))
+    plan = io.BytesIO()
+
+    async def packets() -> AsyncIterator[Packet]:
+        for chunk, payload in speech_packets(speech):
+            yield Packet(lipsync_pb2.PlanRequest(speech=chunk), payload)
+        for sequence, first in enumerate(range(0, timeline.frame_count, _POINTS_BATCH)):
+            batch = await in_thread(_track_batch, sequence, first, timeline, track)
+            yield Packet(lipsync_pb2.PlanRequest(track=batch))
+
+    async with stages.stream(stages.lipsync.Plan, opening, metadata) as stream:
+        if stream.opened.missing:
+            for blob, payload in blob_chunks(prepared.blob):
+                await stream.send(Packet(lipsync_pb2.PlanRequest(prepared=blob), payload))
+        async for packet in stream.exchange(packets()):
+            if packet.message.WhichOneof("message") == "plan":
+                plan.write(packet.data)
+    return plan.getvalue()
+
+
+def _track_batch(sequence: int, first: int, timeline: Timeline, track: SpeakerTrack) -> lipsync_pb2.TrackBatch:
+    batch = lipsync_pb2.TrackBatch(sequence=sequence)
+    for frame in range(first, min(first + _POINTS_BATCH, timeline.frame_count)):
+        source = int(timeline.source[frame])
+        mesh = track.crop_mesh(source)
+        batch.points.add(
+            frame=frame,
+            pts=int(timeline.pts[frame]),
+            source_frame=source,
+            landmarks=None if mesh is None else from_mesh(mesh),
+        )
+    return batch
+
+
+def _digest(timeline: Timeline) -> str:
+    exact = json.dumps([str(timeline.time_base), timeline.last_duration, str(timeline.duration)]).encode()
+    return hashlib.sha256(exact + timeline.pts.tobytes() + timeline.source.tobytes()).hexdigest()
+
+
+def _digest_of(samples: np.ndarray) -> str:
+    return hashlib.sha256(view_bytes(samples)).hexdigest()
+
+
+def speech_duration(speech: np.ndarray) -> Fraction:
+    """In seconds."""
+    return Fraction(len(speech), SPEECH_RATE)

@@ -1,0 +1,247 @@
+"""Render: one segment's frames from decoder to encoder, their faces by way of lipsync and restorer."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
+from services.orchestrator.encoding import EncodeSettings, SegmentEncoder
+from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.pipeline import pass_through
+from services.orchestrator.source import Prepared
+from services.orchestrator.stages import Metadata, Stages
+from services.orchestrator.timeline import SegmentSpan, Timeline
+from services.runtime.convert import from_crops, to_crops
+from services.runtime.faces import Crop, CropOutcome
+from services.runtime.frames import Frame, PixelFormat
+from services.runtime.streams import blob_chunks, in_thread
+from services.runtime.wire import Packet
+from syncline.errors import InternalError
+from syncline.v1 import lipsync_pb2, restorer_pb2
+
+# What is held of a stretch of video that plays backwards: it is decoded forwards. Unit: bytes.
+_REVERSE_BYTES = 256 * 1024 * 1024
+_HELD_BATCH = 4  # frames at a time from what is held
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """All that the segments of a job have in common. `pts` (source frames,) int64 in `time_base` seconds."""
+
+    source: str
+    pts: np.ndarray
+    time_base: Fraction
+    track: SpeakerTrack
+    timeline: Timeline
+    prepared: Prepared
+    plan_digest: str
+    plan: bytes
+    encode: EncodeSettings
+    restorer_strength: float
+
+
+@dataclass
+class SegmentReport:
+    """What was done to the segment's frames, by runs: (outcome, first output frame, frames); seconds by step."""
+
+    outcomes: list[tuple[str, int, int]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_outcome(self, outcome: str, frame: int) -> None:
+        if self.outcomes and self.outcomes[-1][0] == outcome and sum(self.outcomes[-1][1:]) == frame:
+            _, first, count = self.outcomes[-1]
+            self.outcomes[-1] = (outcome, first, count + 1)
+        else:
+            self.outcomes.append((outcome, frame, 1))
+
+    def add_seconds(self, step: str, seconds: float) -> None:
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+
+@dataclass
+class _Shown:
+    """An output frame on its way: its picture, and the crop that replaces part of it."""
+
+    number: int
+    frame: Frame
+    window: CropWindow | None
+    crop: Crop | None
+    failure: str = ""
+
+
+@dataclass
+class _Batch:
+    shown: list[_Shown]
+
+    @property
+    def crops(self) -> list[Crop]:
+        return [item.crop for item in self.shown if item.crop is not None]
+
+
+async def render_segment(
+    stages: Stages, job: RenderJob, span: SegmentSpan, path: Path, metadata: Metadata
+) -> AsyncIterator[SegmentReport]:
+    """Encodes the segment into `path`; yields its report as it grows, after each batch of frames."""
+    report = SegmentReport()
+    begun = time.monotonic()
+    sync_opening = Packet(
+        lipsync_pb2.SyncRequest(
+            open=lipsync_pb2.SyncOpen(prepared_digest=job.prepared.digest, plan_digest=job.plan_digest)
+        )
+    )
+    restore_opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen()))
+    with SegmentEncoder(path, job.encode) as encoder:
+        async with (
+            stages.stream(stages.lipsync.Sync, sync_opening, metadata) as sync,
+            stages.stream(stages.restorer.Restore, restore_opening, metadata) as restore,
+        ):
+            for digest, blob in ((job.prepared.digest, job.prepared.blob), (job.plan_digest, job.plan)):
+                if digest in sync.opened.missing:
+                    for chunk, payload in blob_chunks(blob):
+                        await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
+            batches = _cut_batches(stages, job, span, metadata, report)
+            synced = pass_through(sync, batches, _to_sync, _take_synced)
+            restored = pass_through(restore, synced, _restorer_packets(job.restorer_strength), _take_restored)
+            async for batch in restored:
+                await in_thread(_paste_and_encode, batch, encoder, report)
+                report.seconds["render"] = time.monotonic() - begun
+                yield report
+        if encoder.frame_count != span.frame_count:
+            raise InternalError(f"the decoder gave {encoder.frame_count} of the segment's {span.frame_count} frames")
+
+
+async def _cut_batches(
+    stages: Stages, job: RenderJob, span: SegmentSpan, metadata: Metadata, report: SegmentReport
+) -> AsyncIterator[_Batch]:
+    numbers = range(span.first_frame, span.first_frame + span.frame_count)
+    for stretch in _stretches(job.timeline.source[numbers.start : numbers.stop], _reverse_limit(job)):
+        async for batch in _decode_stretch(stages, job, numbers, stretch, metadata):
+            yield await in_thread(_cut, job, batch, report)
+
+
+def _stretches(sources: np.ndarray, reverse_limit: int) -> Iterator[range]:
+    """Index ranges within which the source frame steps by +1, stays, or steps by -1 for at most `reverse_limit`."""
+    first = 0
+    while first < len(sources):
+        end = first + 1
+        step = int(sources[end] - sources[first]) if end < len(sources) else 1
+        if step in (1, 0, -1):
+            while end < len(sources) and sources[end] - sources[end - 1] == step:
+                if step == -1 and end - first >= reverse_limit:
+                    break
+                end += 1
+        yield range(first, end)
+        first = end
+
+
+def _reverse_limit(job: RenderJob) -> int:
+    return max(8, _REVERSE_BYTES // job.encode.format.frame_bytes)
+
+
+async def _decode_stretch(
+    stages: Stages, job: RenderJob, numbers: range, stretch: range, metadata: Metadata
+) -> AsyncIterator[list[tuple[int, int, Frame]]]:
+    """(output frame, source frame, picture) in output order, a few at a time."""
+    sources = job.timeline.source[numbers[stretch[0]] : numbers[stretch[-1]] + 1]
+    low, high = int(sources.min()), int(sources.max())
+    end = int(job.pts[high + 1]) * job.time_base if high + 1 < len(job.pts) else None
+    start = int(job.pts[low]) * job.time_base
+    held: list[Frame] = []  # of a stretch that does not play forwards
+    expected = low
+    async with stages.decode_frames(job.source, metadata, start, end) as reader:
+        async for frames in reader:
+            for frame in frames:
+                if expected > high or frame.pts != job.pts[expected]:
+                    raise InternalError(f"the decoder gave a frame at {frame.pts} that the analysis did not see")
+                expected += 1
+            if sources[-1] > sources[0]:
+                source = expected - len(frames)
+                number = numbers[stretch[source - low]]
+                yield [(number + offset, source + offset, frame) for offset, frame in enumerate(frames)]
+            else:
+                held += frames
+    for first in range(0, len(sources) if held else 0, _HELD_BATCH):
+        shown = sources[first : first + _HELD_BATCH]
+        number = numbers[stretch[first]]
+        yield [(number + offset, int(source), held[source - low]) for offset, source in enumerate(shown)]
+
+
+def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> _Batch:
+    begun = time.monotonic()
+    shown = []
+    for number, source, frame in batch:
+        window, mesh, crop = job.track.windows[source], job.track.crop_mesh(source), None
+        if window is not None and mesh is not None:
+            crop = Crop(number, int(job.timeline.pts[number]), cut_crop(frame, window), mesh)
+        shown.append(_Shown(number, frame, window, crop))
+    report.add_seconds("cut", time.monotonic() - begun)
+    return _Batch(shown)
+
+
+def _to_sync(sequence: int, batch: _Batch) -> Packet | None:
+    if not batch.crops:
+        return None
+    crops, payload = from_crops(sequence, batch.crops)
+    return Packet(lipsync_pb2.SyncRequest(crops=crops), payload)
+
+
+def _take_synced(batch: _Batch, answer: Packet) -> None:
+    _take_answer(batch, answer)
+
+
+def _restorer_packets(strength: float) -> Any:
+    def to_packet(sequence: int, batch: _Batch) -> Packet | None:
+        if not batch.crops:
+            return None
+        crops, payload = from_crops(sequence, batch.crops)
+        return Packet(restorer_pb2.RestoreRequest(crops=crops, strength=strength), payload)
+
+    return to_packet
+
+
+def _take_restored(batch: _Batch, answer: Packet) -> None:
+    _take_answer(batch, answer)
+
+
+def _take_answer(batch: _Batch, answer: Packet) -> None:
+    """Puts the crops that came back in place; a crop that failed is dropped, and its frame stays as it is."""
+    message = answer.message
+    asked = [item for item in batch.shown if item.crop is not None]
+    if message.WhichOneof("message") == "error":
+        asked[message.error.item].failure = message.error.status.message or "refused"
+        return
+    crops = to_crops(message.crops, answer.data, PixelFormat.RGBA32) if message.crops.crops else []
+    returned = {crop.frame: crop for crop in crops}
+    for item in asked:
+        crop = returned.get(item.number)
+        if crop is None and not item.failure:
+            raise InternalError(f"the stage left out the crop of frame {item.number} without saying why")
+        if crop is not None and item.crop is not None and crop.outcome is None:
+            crop = replace(crop, outcome=item.crop.outcome)
+        item.crop = crop
+
+
+def _paste_and_encode(batch: _Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
+    for item in batch.shown:
+        begun = time.monotonic()
+        frame = item.frame
+        if item.crop is not None and item.window is not None:
+            frame = paste_crop(frame, item.window, item.crop.pixels)
+        pasted = time.monotonic()
+        encoder.encode(frame)
+        report.add_seconds("paste", pasted - begun)
+        report.add_seconds("encode", time.monotonic() - pasted)
+        report.add_outcome(_outcome_of(item), item.number)
+
+
+def _outcome_of(item: _Shown) -> str:
+    if item.failure:
+        return "failed"
+    if item.crop is None:
+        return "no_face"
+    return (item.crop.outcome or CropOutcome.SYNCED).name.lower()

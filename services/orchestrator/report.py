@@ -1,0 +1,92 @@
+"""report.json: what was done to the video, by whom, and how long it took."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from services.orchestrator.artifacts import Asset
+from services.orchestrator.options import JobOptions
+from services.orchestrator.records import JobRecord, SegmentRecord
+from services.orchestrator.timeline import Timeline
+from services.runtime.convert import to_fraction
+from syncline._version import __version__
+from syncline.v1 import decoder_pb2, media_pb2
+
+
+def build_report(
+    job: JobRecord,
+    options: JobOptions,
+    info: decoder_pb2.MediaInfo,
+    timeline: Timeline,
+    segments: Sequence[SegmentRecord],
+    prepared: Mapping[str, Any],
+    engines: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    result: Asset,
+) -> dict[str, Any]:
+    """The report as JSON values. Frame ranges are [first, last] output frames, counted from 0."""
+    runs = _join_runs(segments)
+    counts = Counter[str]()
+    for outcome, first, last in runs:
+        counts[outcome] += last - first + 1
+    video = info.video
+    return {
+        "job": f"jobs/{job.id}",
+        "syncline": __version__,
+        "ai_generated": True,
+        "source": {
+            "video": job.video,
+            "audio": job.audio,
+            "width": video.format.width,
+            "height": video.format.height,
+            "codec": video.codec,
+            "frame_rate": str(to_fraction(video.frame_rate)),
+            "advice": [{"code": advice.code, "message": advice.message} for advice in info.advice],
+        },
+        "result": {
+            "digest": result.digest,
+            "size_bytes": result.size,
+            "frames": timeline.frame_count,
+            "duration_seconds": round(float(timeline.duration), 6),
+            "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
+        },
+        "settings": {
+            "sync_mode": options.sync_mode.name.lower(),
+            "crf": options.crf,
+            "preset": options.preset,
+            "restorer_strength": options.restorer_strength,
+        },
+        "frames": {
+            "by_outcome": dict(counts),
+            "ranges": [{"outcome": outcome, "first": first, "last": last} for outcome, first, last in runs],
+        },
+        "prepared": dict(prepared),
+        "engines": dict(engines),
+        "seconds": {**seconds, "render_steps": _sum_steps(segments)},
+        "segments": len(segments),
+    }
+
+
+def describe_engine(engine: media_pb2.EngineInfo) -> dict[str, Any]:
+    """An engine as the report names it."""
+    models = [{"name": model.name, "sha256": model.sha256, "license": model.license} for model in engine.models]
+    return {"name": engine.name, "version": engine.version, "models": models}
+
+
+def _join_runs(segments: Sequence[SegmentRecord]) -> list[tuple[str, int, int]]:
+    """(outcome, first frame, last frame), runs that meet at a segment's border made one."""
+    runs: list[tuple[str, int, int]] = []
+    for segment in segments:
+        for outcome, first, count in (segment.details or {}).get("outcomes", ()):
+            if runs and runs[-1][0] == outcome and runs[-1][2] + 1 == first:
+                runs[-1] = (outcome, runs[-1][1], first + count - 1)
+            else:
+                runs.append((outcome, first, first + count - 1))
+    return runs
+
+
+def _sum_steps(segments: Sequence[SegmentRecord]) -> dict[str, float]:
+    totals = Counter[str]()
+    for segment in segments:
+        totals.update((segment.details or {}).get("seconds", {}))
+    return {step: round(value, 3) for step, value in totals.items()}

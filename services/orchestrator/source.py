@@ -1,0 +1,165 @@
+"""What is known of a source before any speech is put to it: analysis and preparation, each made once and kept."""
+
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from services.orchestrator.analysis import Analysis, analyse, analysis_key, load_analysis
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.compositing import cut_crop
+from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.stages import Metadata, Stages
+from services.runtime.convert import from_crops, from_fraction, from_samples
+from services.runtime.faces import Crop
+from services.runtime.frames import Frame
+from services.runtime.refusal import Refusal
+from services.runtime.streams import in_thread
+from services.runtime.wire import Packet
+from syncline.v1 import lipsync_pb2, media_pb2
+
+SPEECH_RATE = 16000  # hertz, of all speech that is analysed
+_PREPARE_SECONDS = 180  # of the source; more teaches the engine nothing
+_SPEECH_BLOCK = SPEECH_RATE * 10  # samples a message
+_CROP_BATCH = 8
+
+Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the lipsync engine learned of the source."""
+
+    digest: str
+    blob: bytes
+    summary: dict[str, Any]
+
+
+async def find_analysis(
+    stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata, report: Report
+) -> tuple[str, Analysis]:
+    """The analysis of a source and its key; made now unless it is kept."""
+    key = analysis_key(source, await stages.engine("decoder"), await stages.engine("detector"))
+    analysis = await in_thread(load_analysis, artifacts, key)
+    return key, analysis or await analyse(stages, artifacts, source, key, metadata, report)
+
+
+async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata) -> np.ndarray:
+    """The sound of a source for analysis: (n,) float32 mono at SPEECH_RATE from time 0 on, mapped from its file.
+
+    Raises NoAudio, EmptyAudio and whatever the decoder says of the file.
+    """
+    path = artifacts.artifact_path("speech", json.dumps([source, SPEECH_RATE]))
+    if not path.is_file():
+        with artifacts.scratch() as scratch:
+            with scratch.open("wb") as file:
+                async for block in stages.decode_audio(source, metadata, SPEECH_RATE, 1):
+                    await in_thread(file.write, block.samples.tobytes())
+            if not scratch.stat().st_size:
+                raise Refusal("EMPTY_AUDIO", "the sound track holds no samples", digest=source)
+            artifacts.adopt_artifact("speech", json.dumps([source, SPEECH_RATE]), scratch)
+    return np.memmap(path, np.float32, "r")
+
+
+async def find_prepared(
+    stages: Stages,
+    artifacts: ArtifactStore,
+    source: str,
+    key: str,
+    analysis: Analysis,
+    track: SpeakerTrack,
+    own_speech: np.ndarray | None,
+    metadata: Metadata,
+    report: Report,
+) -> Prepared:
+    """What the lipsync engine learns of the source; learned now unless it is kept. `key`: the analysis's."""
+    engine = await stages.engine("lipsync")
+    prepared_key = json.dumps([key, engine.name, engine.version, _PREPARE_SECONDS])
+    kept = await in_thread(_load, artifacts, prepared_key)
+    if kept is not None:
+        return kept
+    windows = [window for window in track.windows if window is not None]
+    wanted = lipsync_pb2.PrepareOpen(
+        time_base=from_fraction(analysis.time_base), crop_scale=windows[0].pixels / windows[0].side
+    )
+    opening = Packet(lipsync_pb2.PrepareRequest(open=wanted))
+    blob, summary, sent = io.BytesIO(), lipsync_pb2.PrepareSummary(), 0
+
+    async def packets() -> AsyncIterator[Packet]:
+        nonlocal sent
+        for packet in speech_packets(own_speech):
+            yield Packet(lipsync_pb2.PrepareRequest(speech=packet[0]), packet[1])
+        async for batch, payload, count in _crop_batches(stages, source, analysis, track, metadata):
+            yield Packet(lipsync_pb2.PrepareRequest(crops=batch), payload)
+            sent += count
+            report(sent)
+
+    async with stages.stream(stages.lipsync.Prepare, opening, metadata) as stream:
+        async for packet in stream.exchange(packets()):
+            match packet.message.WhichOneof("message"):
+                case "prepared":
+                    blob.write(packet.data)
+                case "summary":
+                    summary = packet.message.summary
+    facts = {
+        "candidates": summary.candidates,
+        "fitted": summary.fitted,
+        "fit_correlation": round(summary.fit_correlation, 3),
+        "notes": list(summary.notes),
+    }
+    asset = await in_thread(artifacts.put, [blob.getvalue()])
+    about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
+    await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
+    return Prepared(asset.digest, blob.getvalue(), facts)
+
+
+def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
+    about = artifacts.get_artifact("prepared", key)
+    if about is None:
+        return None
+    facts = json.loads(about)
+    return Prepared(facts["digest"], artifacts.path_of(facts["digest"]).read_bytes(), facts["summary"])
+
+
+def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:
+    """The speech in messages."""
+    if speech is None:
+        return []
+    starts = range(0, len(speech), _SPEECH_BLOCK)
+    return [
+        from_samples(sequence, speech[start : start + _SPEECH_BLOCK], SPEECH_RATE, start)
+        for sequence, start in enumerate(starts)
+    ]
+
+
+async def _crop_batches(
+    stages: Stages, source: str, analysis: Analysis, track: SpeakerTrack, metadata: Metadata
+) -> AsyncIterator[tuple[media_pb2.CropBatch, list[memoryview], int]]:
+    """The speaker's crops of the source, and the number of frames each batch brings on."""
+    pts_to_frame = {int(pts): frame for frame, pts in enumerate(analysis.pts)}
+    begin = analysis.pts[0] * analysis.time_base
+    waiting: list[Crop] = []
+    sequence = passed = 0
+    async with stages.decode_frames(source, metadata, None, begin + Fraction(_PREPARE_SECONDS)) as reader:
+        async for frames in reader:
+            waiting += await in_thread(_cut, frames, pts_to_frame, track)
+            passed += len(frames)
+            if len(waiting) >= _CROP_BATCH:
+                yield *from_crops(sequence, waiting), passed
+                waiting, sequence, passed = [], sequence + 1, 0
+    if waiting:
+        yield *from_crops(sequence, waiting), passed
+
+
+def _cut(frames: list[Frame], pts_to_frame: dict[int, int], track: SpeakerTrack) -> list[Crop]:
+    crops = []
+    for frame in frames:
+        number = pts_to_frame.get(frame.pts)
+        window = None if number is None else track.windows[number]
+        if number is not None and window is not None:
+            crops.append(Crop(number, frame.pts, cut_crop(frame, window), track.crop_mesh(number)))
+    return crops

@@ -1,0 +1,140 @@
+"""The four stages as the worker calls them: stubs, and the calls that are more than one message."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import grpc
+import numpy as np
+
+from services.runtime.channel import open_channel
+from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
+from services.runtime.frames import Frame, FrameFormat
+from services.runtime.streams import ClientStream
+from syncline.errors import InternalError, from_rpc_error
+from syncline.v1 import (
+    decoder_pb2,
+    decoder_pb2_grpc,
+    detector_pb2,
+    detector_pb2_grpc,
+    lipsync_pb2,
+    lipsync_pb2_grpc,
+    media_pb2,
+    restorer_pb2,
+    restorer_pb2_grpc,
+)
+
+Metadata = Sequence[tuple[str, str]]
+_FRAME_CREDITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """`samples`: (n, channels) float32; `first_sample` counts from time 0 of the source."""
+
+    first_sample: int
+    sample_rate: int
+    samples: np.ndarray
+
+
+class Stages:
+    """One channel to each stage."""
+
+    def __init__(self, decoder: str, detector: str, lipsync: str, restorer: str, stall: float = 120) -> None:
+        self._channels = [open_channel(address) for address in (decoder, detector, lipsync, restorer)]
+        self._stall = stall
+        self._decoder: Any = decoder_pb2_grpc.DecoderServiceStub(self._channels[0])
+        self.detector: Any = detector_pb2_grpc.DetectorServiceStub(self._channels[1])
+        self.lipsync: Any = lipsync_pb2_grpc.LipsyncServiceStub(self._channels[2])
+        self.restorer: Any = restorer_pb2_grpc.RestorerServiceStub(self._channels[3])
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    def stream(self, method: Any, open_request: Any, metadata: Metadata) -> ClientStream:
+        """A batch stream of any stage."""
+        return ClientStream(method, open_request, metadata, self._stall)
+
+    async def engine(self, stage: str) -> media_pb2.EngineInfo:
+        """The default engine of "decoder", "detector", "lipsync" or "restorer"."""
+        stub, request = {
+            "decoder": (self._decoder, decoder_pb2.DecoderServiceGetCapabilitiesRequest()),
+            "detector": (self.detector, detector_pb2.DetectorServiceGetCapabilitiesRequest()),
+            "lipsync": (self.lipsync, lipsync_pb2.LipsyncServiceGetCapabilitiesRequest()),
+            "restorer": (self.restorer, restorer_pb2.RestorerServiceGetCapabilitiesRequest()),
+        }[stage]
+        try:
+            response = await stub.GetCapabilities(request, timeout=self._stall)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        engine: media_pb2.EngineInfo = response.engines[0]
+        return engine
+
+    async def inspect(self, source: str, metadata: Metadata = ()) -> decoder_pb2.MediaInfo:
+        request = decoder_pb2.InspectRequest(source=source)
+        try:
+            response = await self._decoder.Inspect(request, metadata=metadata, timeout=self._stall)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return response.info
+
+    def decode_frames(
+        self, source: str, metadata: Metadata, start: Fraction | None = None, end: Fraction | None = None
+    ) -> "FrameReader":
+        """Frames with start <= presentation time < end, in seconds."""
+        wanted = decoder_pb2.DecodeFramesOpen(
+            source=source, start=from_fraction(start), end=from_fraction(end), credits=_FRAME_CREDITS
+        )
+        opening = decoder_pb2.DecodeFramesRequest(open=wanted)
+        return FrameReader(self.stream(self._decoder.DecodeFrames, opening, metadata))
+
+    async def decode_audio(
+        self, source: str, metadata: Metadata, sample_rate: int | None = None, channels: int | None = None
+    ) -> AsyncIterator[AudioBlock]:
+        """The sound of a source from its time 0 on, without gaps; None keeps the source's own rate or channels."""
+        request = decoder_pb2.DecodeAudioRequest(source=source, sample_rate=sample_rate, channels=channels)
+        call: Any = self._decoder.DecodeAudio(request, metadata=metadata)
+        try:
+            async for packet in call:
+                if packet.message.HasField("chunk"):
+                    chunk = packet.message.chunk
+                    yield AudioBlock(chunk.first_sample, chunk.sample_rate, to_samples(chunk, packet.data))
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
+
+
+class FrameReader:
+    """A run of frames on its way from the decoder. Use as `async with`, then iterate: a list of frames per batch."""
+
+    format: FrameFormat
+    time_base: Fraction  # seconds
+    engine: media_pb2.EngineInfo
+
+    def __init__(self, stream: ClientStream) -> None:
+        self._stream = stream
+
+    async def __aenter__(self) -> "FrameReader":
+        await self._stream.__aenter__()
+        opened = self._stream.opened
+        time_base = to_fraction(opened.time_base)
+        if time_base is None:
+            raise InternalError("the decoder opened a stream without a time base")
+        self.format, self.time_base, self.engine = to_frame_format(opened.format), time_base, opened.terms.engine
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stream.__aexit__(*exc_info)
+
+    async def __aiter__(self) -> AsyncIterator[list[Frame]]:
+        more = decoder_pb2.DecodeFramesRequest(credit=media_pb2.Credit(batches=1))
+        while (packet := await self._stream.read()) is not None:
+            kind = packet.message.WhichOneof("message")
+            if kind == "batch":
+                yield to_frames(packet.message.batch, packet.data)
+                await self._stream.send(more)
+            elif kind == "completed":
+                return

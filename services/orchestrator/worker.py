@@ -1,0 +1,81 @@
+"""The worker: claims jobs one after another and makes their videos."""
+
+import asyncio
+import contextlib
+import os
+import platform
+
+import structlog
+
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.making import Beacon, JobRun
+from services.orchestrator.records import ErrorRecord, JobRecord, Lease
+from services.orchestrator.stages import Stages
+from services.orchestrator.store import JobStore
+from services.runtime.interceptors import as_failure
+from services.runtime.refusal import Refusal
+from services.runtime.streams import in_thread
+
+_log = structlog.get_logger("worker")
+_IDLE_SECONDS = 0.25  # between looks for work
+_BEAT_SECONDS = 0.5  # between heartbeats: how soon a cancel is noticed
+_RETRY_SECONDS = 2.0  # before a failure that may pass is tried again
+
+
+class Worker:
+    """Runs until cancelled. Everything a job needs again after a crash lies in the store or is derived from it."""
+
+    def __init__(self, store: JobStore, artifacts: ArtifactStore, stages: Stages, lease_seconds: float) -> None:
+        self._store = store
+        self._artifacts = artifacts
+        self._stages = stages
+        self._lease_seconds = lease_seconds
+        self._owner = f"{platform.node()}-{os.getpid()}"
+
+    async def run(self) -> None:
+        while True:
+            claimed = await in_thread(self._store.claim_job, self._owner, self._lease_seconds)
+            if claimed is None:
+                await asyncio.sleep(_IDLE_SECONDS)
+                continue
+            await self._work_on(*claimed)
+
+    async def _work_on(self, job: JobRecord, lease: Lease) -> None:
+        """Makes the job's video, or writes down why not. A job that is taken away is dropped within one batch."""
+        _log.info("job begun", job=job.id)
+        progress = Beacon()
+        run = JobRun(self._store, self._artifacts, self._stages, self._owner, self._lease_seconds, job, lease, progress)
+        making = asyncio.ensure_future(run.make())
+        beating = asyncio.ensure_future(self._keep_lease(lease, progress))
+        try:
+            await asyncio.wait({making, beating}, return_when=asyncio.FIRST_COMPLETED)
+            if not making.done():
+                _log.info("job taken away", job=job.id)
+                return
+            making.result()
+            _log.info("job done", job=job.id)
+        except asyncio.CancelledError:  # the process is stopping: another worker goes on at once
+            with contextlib.suppress(Refusal):
+                self._store.release(lease)
+            raise
+        except Exception as error:
+            await self._give_up(job, lease, error)
+        finally:
+            for task in (making, beating):
+                task.cancel()
+            await asyncio.gather(making, beating, return_exceptions=True)
+
+    async def _keep_lease(self, lease: Lease, progress: "Beacon") -> None:
+        """Returns when the lease is lost: cancelled, or claimed by another."""
+        while await in_thread(self._store.heartbeat, lease, self._lease_seconds, progress.value):
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _give_up(self, job: JobRecord, lease: Lease, error: Exception) -> None:
+        failure = as_failure(error)
+        _log.warning("job failed", job=job.id, reason=failure.reason(), error=failure.message, exc_info=error)
+        record = ErrorRecord(failure.reason(), failure.message, failure.metadata)
+        with contextlib.suppress(Refusal):  # the lease is lost: the job is no longer ours to fail
+            if failure.retryable:
+                await in_thread(self._store.release, lease, record, _RETRY_SECONDS)
+            else:
+                await in_thread(self._store.fail_job, lease, record)

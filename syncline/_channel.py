@@ -1,0 +1,62 @@
+"""The settings of every channel and call of the client, in one place."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+
+from syncline.errors import SynclineError, from_rpc_error
+from syncline.v1 import orchestrator_pb2_grpc
+
+# A server that does not answer a ping is gone. The ping timeout is what ends the connection: keepalive_timeout_ms has
+# no effect in gRPC Python. Servers of Syncline accept a ping every 10 s.
+_LIVENESS = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+_LIMITS = [
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+]
+# gRPC's own pause before it connects again grows to two minutes; a restarted server should be found at once.
+_RECONNECT = [
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),  # also the time a connection attempt gets
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+# gRPC retries no streams and hides what it does to the rest; the client retries by itself.
+CHANNEL_OPTIONS: list[tuple[str, int]] = [*_LIVENESS, *_LIMITS, *_RECONNECT, ("grpc.enable_retries", 0)]
+
+# Retrying after errors that can pass. Ten attempts without any news take about 25 s.
+ATTEMPTS = 10
+PAUSES = {"wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.5}  # seconds
+
+# A stream is ended and taken up again after this time, so that one that hangs does not hang for ever. Unit: seconds.
+STREAM_SECONDS = 1800.0
+
+
+def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
+    stub: Any = orchestrator_pb2_grpc.OrchestratorServiceStub  # generated without types
+    return stub(channel)
+
+
+def make_metadata(job: str = "") -> list[tuple[str, str]]:
+    """The keys that servers log. Each call has its own request id."""
+    keys = [("syncline-request-id", str(uuid.uuid4()))]
+    return [*keys, ("syncline-job", job)] if job else keys
+
+
+@contextlib.contextmanager
+def own_errors() -> Iterator[None]:
+    """No gRPC exception gets past this: it becomes the error of `syncline.errors` that it stands for."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+def is_retryable(error: BaseException) -> bool:
+    return isinstance(error, SynclineError) and error.retryable

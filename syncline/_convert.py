@@ -1,0 +1,145 @@
+"""Wire messages <-> the values of `syncline.types`."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from syncline import errors, types
+from syncline.v1 import decoder_pb2, media_pb2, orchestrator_pb2
+
+Name = TypeVar("Name", bound=StrEnum)
+
+
+def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
+    """Raises InvalidOption for a value that has no place on the wire; ranges are the server's to check."""
+    known = types.Options.__annotations__
+    message = orchestrator_pb2.JobOptions()
+    for name, value in options.items():
+        if name not in known:
+            raise errors.InvalidOption(f"there is no option {name!r}; there are {', '.join(known)}", {"option": name})
+        if value is None:
+            continue
+        try:
+            setattr(message, name, _to_sync_mode(value) if name == "sync_mode" else value)
+        except (TypeError, ValueError) as error:
+            raise errors.InvalidOption(f"{name}={value!r}: {error}", {"option": name, "value": str(value)}) from error
+    return message
+
+
+def _to_sync_mode(value: object) -> int:
+    modes = [mode.value for mode in types.SyncMode if mode is not types.SyncMode.UNKNOWN]
+    if str(value) not in modes:
+        raise ValueError(f"must be one of {', '.join(modes)}")
+    return orchestrator_pb2.SyncMode.Value(f"SYNC_MODE_{str(value).upper()}")
+
+
+def from_asset(message: orchestrator_pb2.Asset) -> types.Asset:
+    return types.Asset(message.digest, message.size_bytes)
+
+
+def to_asset(asset: types.Asset) -> orchestrator_pb2.Asset:
+    return orchestrator_pb2.Asset(digest=asset.digest, size_bytes=asset.size_bytes)
+
+
+def from_job(message: orchestrator_pb2.Job) -> types.Job:
+    return types.Job(
+        name=message.name,
+        state=_from_enum(types.JobState, orchestrator_pb2.Job.State, "STATE_", message.state),
+        video=message.video,
+        audio=message.audio,
+        options=_from_options(message.options),
+        progress=_from_progress(message.progress) if message.HasField("progress") else None,
+        result=from_asset(message.result) if message.HasField("result") else None,
+        report=from_asset(message.report) if message.HasField("report") else None,
+        error=errors.from_status(message.error) if message.HasField("error") else None,
+        create_time=_from_timestamp(message.create_time) if message.HasField("create_time") else None,
+        start_time=_from_timestamp(message.start_time) if message.HasField("start_time") else None,
+        end_time=_from_timestamp(message.end_time) if message.HasField("end_time") else None,
+    )
+
+
+def from_event(message: orchestrator_pb2.JobEvent) -> types.JobEvent:
+    return types.JobEvent(
+        number=message.number,
+        time=_from_timestamp(message.time) if message.HasField("time") else None,
+        job=from_job(message.job),
+        message=message.message,
+    )
+
+
+def from_media_info(message: decoder_pb2.MediaInfo) -> types.MediaInfo:
+    return types.MediaInfo(
+        kind=_from_enum(types.MediaKind, decoder_pb2.MediaInfo.Kind, "KIND_", message.kind),
+        container=message.container,
+        duration=_from_rational(message.duration),
+        size_bytes=message.size_bytes,
+        bit_rate=message.bit_rate,
+        video=_from_video(message.video) if message.HasField("video") else None,
+        audio=_from_audio(message.audio) if message.HasField("audio") else None,
+        advice=tuple(types.Advice(advice.code, advice.message) for advice in message.advice),
+    )
+
+
+def _from_options(message: orchestrator_pb2.JobOptions) -> types.JobOptions:
+    sync_mode = _from_enum(types.SyncMode, orchestrator_pb2.SyncMode, "SYNC_MODE_", message.sync_mode)
+    return types.JobOptions(
+        sync_mode=sync_mode if message.sync_mode else None,
+        crf=message.crf if message.HasField("crf") else None,
+        preset=message.preset or None,
+        restorer_strength=message.restorer_strength if message.HasField("restorer_strength") else None,
+    )
+
+
+def _from_progress(message: orchestrator_pb2.JobProgress) -> types.Progress:
+    return types.Progress(
+        phase=_from_enum(types.Phase, orchestrator_pb2.JobProgress.Phase, "PHASE_", message.phase),
+        done_frames=message.done_frames,
+        total_frames=message.total_frames,
+        done_segments=message.done_segments,
+        total_segments=message.total_segments,
+    )
+
+
+def _from_video(message: decoder_pb2.VideoInfo) -> types.VideoInfo:
+    pixel_format = media_pb2.PixelFormat.Name(message.format.pixel_format)
+    return types.VideoInfo(
+        codec=message.codec,
+        width=message.format.width,
+        height=message.format.height,
+        pixel_format=pixel_format.removeprefix("PIXEL_FORMAT_").lower(),
+        frame_rate=_from_rational(message.frame_rate),
+        variable_frame_rate=message.variable_frame_rate,
+        frame_count=message.frame_count,
+        time_base=_from_rational(message.time_base),
+        start_time=_from_rational(message.start_time),
+        rotation=message.rotation,
+        sample_aspect_ratio=_from_rational(message.sample_aspect_ratio),
+    )
+
+
+def _from_audio(message: decoder_pb2.AudioInfo) -> types.AudioInfo:
+    return types.AudioInfo(
+        codec=message.codec,
+        sample_rate=message.sample_rate,
+        channels=message.channels,
+        duration=_from_rational(message.duration),
+        start_time=_from_rational(message.start_time),
+    )
+
+
+def _from_enum(names: type[Name], wire: Any, prefix: str, number: int) -> Name:
+    """The name of a wire enum's number; "unknown" for what a newer server may say."""
+    ours = {member.value: member for member in names}
+    theirs = {value: name.removeprefix(prefix).lower() for name, value in wire.items()}
+    return ours.get(theirs.get(number, ""), names("unknown"))
+
+
+def _from_rational(message: media_pb2.Rational) -> Fraction | None:
+    return Fraction(message.numerator, message.denominator) if message.denominator else None
+
+
+def _from_timestamp(message: Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,222 @@
+"""What is said to the orchestrator, once for both clients: requests, conversions, and how a broken stream goes on.
+
+    Question     one request, one answer
+    Upload       a conversation: open, then what the server wants
+    Download     } streams that are opened anew from where they
+    Watch        } broke off
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from syncline import _convert, errors, types
+from syncline._channel import ATTEMPTS, is_retryable
+from syncline._files import Arriving, read_chunks
+from syncline.v1 import orchestrator_pb2 as pb
+
+Answer = TypeVar("Answer")
+Item_co = TypeVar("Item_co", covariant=True)
+OnProgress = Callable[[int, int], None]  # bytes done, bytes in all; uploads call it from another thread
+FileName = str | os.PathLike[str]
+
+PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Answer]):
+    """Every one of them can be asked again: servers hold creating and cancelling idempotent."""
+
+    method: str
+    request: Message
+    convert: Callable[[Any], Answer]
+    job: str = ""
+    seconds: float = 30.0  # deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    jobs: list[types.Job]
+    next_token: str
+
+
+def create_job(
+    video: types.Asset | str, audio: types.Asset | str, request_id: str | None, options: types.Options
+) -> Question[types.Job]:
+    job = pb.Job(video=digest_of(video), audio=digest_of(audio), options=_convert.to_options(options))
+    request = pb.CreateJobRequest(job=job, request_id=request_id or str(uuid.uuid4()))
+    return Question("CreateJob", request, lambda response: _convert.from_job(response.job))
+
+
+def get_job(job: types.Job | str) -> Question[types.Job]:
+    name = name_of(job)
+    return Question("GetJob", pb.GetJobRequest(name=name), lambda response: _convert.from_job(response.job), name)
+
+
+def cancel_job(job: types.Job | str) -> Question[types.Job]:
+    name = name_of(job)
+    return Question("CancelJob", pb.CancelJobRequest(name=name), lambda response: _convert.from_job(response.job), name)
+
+
+def list_jobs(page_token: str) -> Question[Page]:
+    return Question(
+        "ListJobs",
+        pb.ListJobsRequest(page_size=PAGE_SIZE, page_token=page_token),
+        lambda response: Page([_convert.from_job(job) for job in response.jobs], response.next_page_token),
+    )
+
+
+def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
+    request = pb.InspectAssetRequest(digest=digest_of(asset))
+    # The server counts the file's packets, which takes a while for a long one.
+    return Question("InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=120.0)
+
+
+def name_of(job: types.Job | str) -> str:
+    return job if isinstance(job, str) else job.name
+
+
+def digest_of(asset: types.Asset | str) -> str:
+    return asset if isinstance(asset, str) else asset.digest
+
+
+def outcome(job: types.Job) -> types.Job:
+    """The job when it is done. Raises its error when it failed, JobCancelled, or JobNotDone."""
+    match job.state:
+        case types.JobState.DONE:
+            return job
+        case types.JobState.FAILED:
+            raise job.error or errors.InternalError(f"{job.name} failed without saying why", {"job": job.name})
+        case types.JobState.CANCELLED:
+            raise errors.JobCancelled(f"{job.name} was cancelled", {"job": job.name})
+    raise errors.JobNotDone(f"{job.name} is {job.state}", {"job": job.name})
+
+
+def result_of(job: types.Job) -> types.Asset:
+    """The video made. Raises as `outcome`."""
+    return _present(outcome(job).result, job)
+
+
+def report_of(job: types.Job) -> types.Asset:
+    """The report on it. Raises as `outcome`."""
+    return _present(outcome(job).report, job)
+
+
+def _present(asset: types.Asset | None, job: types.Job) -> types.Asset:
+    if asset is None:
+        raise errors.InternalError(f"{job.name} is done, but the server named no file", {"job": job.name})
+    return asset
+
+
+def read_report(text: bytes) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(text)
+    return report
+
+
+class Upload:
+    """One file on its way up; each attempt goes on where the server says."""
+
+    def __init__(self, path: Path, asset: types.Asset, on_progress: OnProgress | None) -> None:
+        self.asset = asset
+        self.failure: Exception | None = None  # reading the file went wrong; gRPC would only say that something did
+        self._path = path
+        self._on_progress = on_progress
+        self._reached = 0  # the furthest offset that the server asked for
+        self._reached_before = 0
+        self._failures = 0
+
+    def open(self) -> Message:
+        return pb.UploadAssetRequest(open=pb.UploadAssetOpen(asset=_convert.to_asset(self.asset)))
+
+    def rest(self, opened: Any) -> Iterator[Message]:
+        """What follows the server's first response."""
+        offset = opened.opened.offset
+        self._reached = max(self._reached, offset)
+        try:
+            self._tell(offset)
+            for chunk in read_chunks(self._path, offset) if offset < self.asset.size_bytes else ():
+                yield pb.UploadAssetRequest(data=chunk)
+                offset += len(chunk)
+                self._tell(offset)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def finish(self, last: Any) -> types.Asset:
+        if last is None or last.WhichOneof("message") != "asset":
+            raise errors.ServiceUnavailable("the upload broke off before the server confirmed the file")
+        return _convert.from_asset(last.asset)
+
+    def may_retry(self, error: BaseException) -> bool:
+        """Attempts are counted only while none of them gets further than the ones before."""
+        self._failures = 1 if self._reached > self._reached_before else self._failures + 1
+        self._reached_before = self._reached
+        return is_retryable(error) and self._failures < ATTEMPTS
+
+    def _tell(self, done: int) -> None:
+        if self._on_progress:
+            self._on_progress(done, self.asset.size_bytes)
+
+
+class Stream(Protocol[Item_co]):
+    """Responses of one request that can be asked for anew from where they broke off."""
+
+    method: str
+    job: str
+
+    def open(self) -> Message:
+        """The request for what has not been taken yet."""
+        ...
+
+    def take(self, response: Any) -> Item_co: ...
+
+    def check_end(self) -> None:
+        """Raises ServiceUnavailable when the responses ended too early."""
+        ...
+
+
+class Download:
+    method = "DownloadAsset"
+    job = ""
+
+    def __init__(self, arriving: Arriving, on_progress: OnProgress | None = None) -> None:
+        self._arriving = arriving
+        self._on_progress = on_progress
+
+    def open(self) -> Message:
+        return pb.DownloadAssetRequest(digest=self._arriving.asset.digest, offset=self._arriving.size)
+
+    def take(self, response: Any) -> None:
+        self._arriving.add(response.data)
+        if self._on_progress:
+            self._on_progress(self._arriving.size, self._arriving.asset.size_bytes)
+
+    def check_end(self) -> None:
+        size, whole = self._arriving.size, self._arriving.asset.size_bytes
+        if size < whole:
+            raise errors.ServiceUnavailable(f"the download broke off after {size} of {whole} bytes")
+
+
+class Watch:
+    method = "WatchJob"
+
+    def __init__(self, job: types.Job | str, after_event: int) -> None:
+        self.job = name_of(job)
+        self._after_event = after_event
+
+    def open(self) -> Message:
+        return pb.WatchJobRequest(name=self.job, after_event=self._after_event)
+
+    def take(self, response: Any) -> types.JobEvent:
+        event = _convert.from_event(response.event)
+        self._after_event = event.number
+        return event
+
+    def check_end(self) -> None:
+        """The server ends the stream with the job; nothing here says how many events there should have been."""

@@ -1,0 +1,226 @@
+"""The client for asyncio, method for method that of `syncline.client`."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+import stamina
+
+from syncline import _protocol
+from syncline._channel import (
+    ATTEMPTS,
+    CHANNEL_OPTIONS,
+    PAUSES,
+    STREAM_SECONDS,
+    is_retryable,
+    make_metadata,
+    make_stub,
+    own_errors,
+)
+from syncline._files import Arriving, NewFile, describe_file
+from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
+from syncline.errors import SynclineError
+from syncline.types import Asset, Job, JobEvent, MediaInfo, Options
+
+Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
+class AsyncClient:
+    """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
+
+    What can pass is retried for about half a minute; broken transfers go on where they stopped. Belongs to the event
+    loop in which it is first used.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._retry = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
+        self._retry_upload = stamina.AsyncRetryingCaller(attempts=None, timeout=None, **PAUSES)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def upload(self, path: FileName, on_progress: OnProgress | None = None) -> Asset:
+        """Puts a file into the server's store. What is there already is not sent again."""
+        path = Path(path)
+        upload = Upload(path, await asyncio.to_thread(describe_file, path), on_progress)
+        return await self._retry_upload(upload.may_retry, self._converse, upload)
+
+    async def create_job(
+        self, video: Asset | str, audio: Asset | str, request_id: str | None = None, **options: Unpack[Options]
+    ) -> Job:
+        """Queues a job on two uploaded files. Calls with one `request_id` make one job; default: an id of this call."""
+        return await self._ask(_protocol.create_job(video, audio, request_id, options))
+
+    async def get(self, job: Job | str) -> Job:
+        return await self._ask(_protocol.get_job(job))
+
+    async def list(self) -> AsyncIterator[Job]:
+        """All jobs, newest first."""
+        token = ""
+        while True:
+            page = await self._ask(_protocol.list_jobs(token))
+            for job in page.jobs:
+                yield job
+            if not (token := page.next_token):
+                return
+
+    async def cancel(self, job: Job | str) -> Job:
+        """Stops the job. One that has ended stays as it is."""
+        return await self._ask(_protocol.cancel_job(job))
+
+    def watch(self, job: Job | str, after_event: int = 0) -> AsyncIterator[JobEvent]:
+        """The job's events from the one after `after_event`, as they happen, until it has ended."""
+        return self._follow(_protocol.Watch(job, after_event))
+
+    async def result(self, job: Job | str) -> Job:
+        """Waits for the job's end. Raises its error when it failed, JobCancelled when it was cancelled."""
+        async for _ in self.watch(job):
+            pass
+        return _protocol.outcome(await self.get(job))
+
+    async def download(self, job: Job | str, path: FileName, on_progress: OnProgress | None = None) -> Path:
+        """Writes a done job's video to `path`, whole or not at all. Raises as `result`, or JobNotDone."""
+        with NewFile(Path(path)) as target:
+            await self._fetch(Arriving(_protocol.result_of(await self._latest(job)), target.file), on_progress)
+            await asyncio.to_thread(target.keep)
+        return target.path
+
+    async def report(self, job: Job | str) -> dict[str, Any]:
+        """What was done, as the report of a done job has it. Raises as `download`."""
+        text = io.BytesIO()
+        await self._fetch(Arriving(_protocol.report_of(await self._latest(job)), text), None)
+        return _protocol.read_report(text.getvalue())
+
+    async def inspect(self, file: Asset | FileName) -> MediaInfo:
+        """What is in a file, as the decoder sees it. A path is uploaded first."""
+        asset = file if isinstance(file, Asset) else await self.upload(file)
+        return await self._ask(_protocol.inspect_asset(asset))
+
+    async def run(
+        self,
+        video: FileName,
+        audio: FileName,
+        out: FileName,
+        on_event: Callable[[JobEvent], None] | None = None,
+        **options: Unpack[Options],
+    ) -> Job:
+        """Two files in, the finished video at `out`. Raises the job's error. Broken off, it cancels the job."""
+        job = await self.create_job(await self.upload(video), await self.upload(audio), **options)
+        async with self.cancelling(job):
+            async for event in self.watch(job):
+                if on_event:
+                    on_event(event)
+        done = _protocol.outcome(await self.get(job))
+        await self.download(done, out)
+        return done
+
+    @contextlib.asynccontextmanager
+    async def cancelling(self, job: Job | str) -> AsyncIterator[None]:
+        """Cancels the job when the block is left by its task's cancellation or an error that is not the server's."""
+        try:
+            yield
+        except SynclineError:
+            raise
+        except BaseException:
+            with contextlib.suppress(SynclineError):
+                await self.cancel(job)
+            raise
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self._server, options=CHANNEL_OPTIONS)
+
+    @cached_property
+    def _stub(self) -> Any:
+        return make_stub(self._channel)
+
+    async def _latest(self, job: Job | str) -> Job:
+        return job if isinstance(job, Job) and job.state.ended else await self.get(job)
+
+    async def _ask(self, question: Question[Answer]) -> Answer:
+        call = getattr(self._stub, question.method)
+
+        async def ask() -> Any:
+            with own_errors():
+                return await call(question.request, timeout=question.seconds, metadata=make_metadata(question.job))
+
+        return question.convert(await self._retry(is_retryable, ask))
+
+    async def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
+        async for _ in self._follow(_protocol.Download(arriving, on_progress)):
+            pass
+        arriving.check()
+
+    async def _follow(self, stream: Stream[Item]) -> AsyncIterator[Item]:
+        """What the stream brings, opened anew where it breaks off. Each response makes the count of attempts new."""
+        call: Any = None
+
+        async def receive() -> Any:
+            nonlocal call
+            try:
+                with own_errors():
+                    call = call or self._open(stream)
+                    response = await _next(call)
+                if response is None:
+                    stream.check_end()
+                return response
+            except SynclineError:
+                call = None
+                raise
+
+        try:
+            while (response := await self._retry(is_retryable, receive)) is not None:
+                yield stream.take(response)
+        finally:
+            if call is not None:
+                call.cancel()
+
+    def _open(self, stream: Stream[Item]) -> Any:
+        method = getattr(self._stub, stream.method)
+        return method(stream.open(), timeout=STREAM_SECONDS, metadata=make_metadata(stream.job))
+
+    async def _converse(self, upload: Upload) -> Asset:
+        """One attempt."""
+        first: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def requests() -> AsyncIterator[Any]:
+            yield upload.open()
+            opened = await first.get()
+            if opened is not None:
+                rest = upload.rest(opened)
+                while (request := await asyncio.to_thread(next, rest, None)) is not None:  # reads the file
+                    yield request
+
+        call = self._stub.UploadAsset(requests(), timeout=STREAM_SECONDS, metadata=make_metadata())
+        try:
+            with own_errors():
+                first.put_nowait(await _next(call))
+                return upload.finish(await _next(call))
+        except (SynclineError, asyncio.CancelledError) as error:  # requests that fail cancel the call
+            if upload.failure is not None:
+                raise upload.failure from error
+            raise
+        finally:
+            call.cancel()
+
+
+async def _next(call: Any) -> Any:
+    """The call's next response, or None at its end."""
+    response = await call.read()
+    return None if response is grpc.aio.EOF else response

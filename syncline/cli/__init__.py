@@ -1,0 +1,31 @@
+"""The command `syncline`."""
+
+import signal
+import threading
+
+import typer
+
+from syncline.cli import inspect, jobs, run, up
+from syncline.cli._failures import FailingGroup
+
+app = typer.Typer(
+    cls=FailingGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A face video and a speech recording in, the same video with lips that say the speech out.",
+)
+app.command("run")(run.run)
+app.command("up")(up.up)
+app.command("submit")(jobs.submit)
+app.command("watch")(jobs.watch)
+app.command("get")(jobs.get)
+app.command("list")(jobs.list_)
+app.command("cancel")(jobs.cancel)
+app.command("download")(jobs.download)
+app.command("inspect")(inspect.inspect)
+
+
+def main() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops what was started, as Ctrl-C does
+    app()

@@ -1,0 +1,84 @@
+"""Values in words."""
+
+from dataclasses import fields
+from datetime import datetime
+from fractions import Fraction
+
+from syncline.types import Job, JobEvent, JobState, MediaInfo, Phase, Progress
+
+
+def describe_progress(progress: Progress) -> str:
+    done, total = progress.done_frames, progress.total_frames
+    if total:
+        return f"{done}/{total} frames"
+    return f"{done} frames" if done else ""
+
+
+def describe_event(event: JobEvent) -> str:
+    job = event.job
+    moving = job.progress is not None and job.progress.phase is not Phase.UNKNOWN and not job.state.ended
+    parts = [str(job.progress.phase) if moving and job.progress else str(job.state)]
+    if moving and job.progress:
+        parts.append(describe_progress(job.progress))
+    return "  ".join(filter(None, [*parts, event.message]))
+
+
+def describe_job(job: Job) -> str:
+    rows = [("job", job.name), ("state", _state(job))]
+    options = job.options
+    set_options = {field.name: getattr(options, field.name) for field in fields(options)}
+    rows += [(name, str(value)) for name, value in set_options.items() if value is not None]
+    rows += [("video", job.video), ("audio", job.audio)]
+    if job.result:
+        rows.append(("result", f"{job.result.digest}  {_megabytes(job.result.size_bytes)}"))
+    if job.error:
+        rows.append(("error", f"{job.error.reason()}: {job.error.message}"))
+    for name, time in (("created", job.create_time), ("started", job.start_time), ("ended", job.end_time)):
+        if time:
+            rows.append((name, _clock(time)))
+    return _align(rows)
+
+
+def row_of_job(job: Job) -> str:
+    created = _clock(job.create_time) if job.create_time else ""
+    return f"{job.name}  {created:<19}  {_state(job)}"
+
+
+def describe_media(info: MediaInfo) -> str:
+    rows = [("kind", str(info.kind)), ("container", info.container), ("size", _megabytes(info.size_bytes))]
+    if info.duration is not None:
+        rows.append(("duration", f"{float(info.duration):.3f} s"))
+    if info.bit_rate:
+        rows.append(("bit rate", f"{info.bit_rate / 1e6:.2f} Mbit/s"))
+    if info.video:
+        video = info.video
+        text = f"{video.codec}, {video.width} x {video.height}, {video.pixel_format}, {_rate(video.frame_rate)}"
+        variable = " (variable)" if video.variable_frame_rate else ""
+        rows.append(("video", f"{text}{variable}, {video.frame_count} frames"))
+    if info.audio:
+        rows.append(("audio", f"{info.audio.codec}, {info.audio.sample_rate} Hz, {info.audio.channels} channels"))
+    rows += [("advice", f"{advice.code}: {advice.message}") for advice in info.advice]
+    return _align(rows)
+
+
+def _state(job: Job) -> str:
+    if job.state is JobState.RUNNING and job.progress:
+        return f"{job.state}, {job.progress.phase} {describe_progress(job.progress)}".rstrip()
+    return str(job.state)
+
+
+def _align(rows: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _clock(time: datetime) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _rate(rate: Fraction | None) -> str:
+    return f"{float(rate):.3f} fps" if rate is not None else "one frame"

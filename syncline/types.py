@@ -1,0 +1,153 @@
+"""What the client takes and gives: plain values, in the words of the protos."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+from typing import Literal, TypedDict
+
+from syncline.errors import SynclineError
+
+
+class SyncMode(StrEnum):
+    """What to do when the video and the speech differ in length."""
+
+    CUT_OFF = "cut_off"  # ends with the shorter of the two
+    LOOP = "loop"  # as long as the speech; a short video starts again
+    BOUNCE = "bounce"  # as long as the speech; a short video plays backwards, then forwards, and so on
+    UNKNOWN = "unknown"  # the server's default, or a mode that this version does not know
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"  # a state that this version does not know
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class Phase(StrEnum):
+    """In the order a job goes through them."""
+
+    INSPECT = "inspect"
+    ANALYSE = "analyse"
+    PLAN = "plan"
+    RENDER = "render"
+    ASSEMBLE = "assemble"
+    UNKNOWN = "unknown"
+
+
+class MediaKind(StrEnum):
+    VIDEO = "video"
+    PHOTO = "photo"
+    AUDIO = "audio"
+    UNKNOWN = "unknown"
+
+
+class Options(TypedDict, total=False):
+    """A job's options as keyword arguments; left out or None means the server's default."""
+
+    sync_mode: SyncMode | Literal["cut_off", "loop", "bounce"] | None
+    crf: int | None
+    preset: str | None
+    restorer_strength: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """A job's options as the server holds them; None stands for its default."""
+
+    sync_mode: SyncMode | None = None
+    crf: int | None = None  # x264 constant rate factor, 0 to 51: lower is better and larger
+    preset: str | None = None  # x264 preset, ultrafast to veryslow
+    restorer_strength: float | None = None  # 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file in the server's store."""
+
+    digest: str  # SHA-256, 64 lower-case hexadecimal digits
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    phase: Phase
+    done_frames: int  # within the phase
+    total_frames: int  # within the phase; 0 when not known
+    done_segments: int
+    total_segments: int  # 0 before the plan is made
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    name: str  # "jobs/" and an identifier
+    state: JobState
+    video: str  # digest of the video or photo
+    audio: str  # digest of the speech
+    options: JobOptions
+    progress: Progress | None
+    result: Asset | None  # the video made, once done
+    report: Asset | None  # the report on it (JSON), once done
+    error: SynclineError | None  # why it failed, once failed
+    create_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    number: int  # counts from 1 within the job
+    time: datetime | None
+    job: Job  # as it was then
+    message: str  # for a person; may be empty
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    codec: str
+    width: int  # pixels, upright
+    height: int
+    pixel_format: str  # as FFmpeg names it: yuv420p, yuv420p10, ...
+    frame_rate: Fraction | None  # frames per second, mean
+    variable_frame_rate: bool
+    frame_count: int
+    time_base: Fraction | None  # seconds
+    start_time: Fraction | None  # seconds
+    rotation: int  # degrees clockwise that the file asks for; already applied to width and height
+    sample_aspect_ratio: Fraction | None  # width of a pixel over its height
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    codec: str
+    sample_rate: int  # hertz
+    channels: int
+    duration: Fraction | None  # seconds
+    start_time: Fraction | None  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Something about a file worth knowing before spending time on it."""
+
+    code: str  # stable, for machines
+    message: str  # for a person
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    kind: MediaKind
+    container: str
+    duration: Fraction | None  # seconds; None for a photo
+    size_bytes: int
+    bit_rate: int  # bits per second; 0 when not known
+    video: VideoInfo | None
+    audio: AudioInfo | None
+    advice: tuple[Advice, ...]

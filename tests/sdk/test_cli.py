@@ -1,0 +1,161 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from syncline import errors
+from syncline.cli import app
+
+from .fakes import REPORT, VIDEO, FakeOrchestrator
+
+COMMAND = [sys.executable, "-m", "syncline.cli"]
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def lines_of(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_run_writes_video_and_report(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.mp4"
+    options = ["--sync-mode", "bounce", "--crf", 20, "--preset", "slow", "--restorer-strength", 0.5]
+    result = invoke("run", video, audio, "-o", out, "--server", server, *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert out.read_bytes() == VIDEO
+    assert json.loads((tmp_path / "out.report.json").read_text()) == REPORT
+    sent = fake.requests_of("CreateJob")[0].job.options
+    assert (sent.sync_mode, sent.crf, sent.preset, sent.restorer_strength) == (3, 20, "slow", 0.5)
+    assert "render  50/100 frames" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"wrote {out} and {tmp_path / 'out.report.json'}"
+
+
+def test_json_is_all_there_is_on_stdout(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    fake.fail("GetJob", errors.ServiceUnavailable("gone"))
+    result = invoke("run", video, audio, "-o", tmp_path / "out.mp4", "--server", server, "--json")
+    lines = lines_of(result)
+    kinds = [line["type"] for line in lines]
+    assert kinds[:2] == ["upload", "upload"]
+    assert kinds[-1] == "result"
+    assert "retry" in kinds
+    events = [line["event"] for line in lines if line["type"] == "event"]
+    assert events[-1]["job"]["state"] == "done"
+    assert events[-1]["job"]["create_time"] == "2023-11-14T22:13:20+00:00"
+    assert events[1]["job"]["progress"]["phase"] == "inspect"
+
+
+def test_failed_job_is_one_line_and_no_file(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    fake.job_error = errors.NoFace("no face in 100 frames;\nshow one")
+    result = invoke("run", video, audio, "-o", tmp_path / "out.mp4", "--server", server, "--json")
+    assert result.exit_code == 1
+    assert result.stderr == "NO_FACE: no face in 100 frames; show one\n"
+    assert lines_of(result)[-1]["event"]["job"]["error"]["reason"] == "NO_FACE"
+    assert sorted(tmp_path.iterdir()) == [audio, video]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "missing.mp4", "{audio}", "-o", "out.mp4"],
+        ["run", "{video}", "{audio}"],
+        ["run", "{video}", "{audio}", "-o", "no/such/folder/out.mp4"],
+        ["run", "{video}", "{audio}", "-o", "out.mp4", "--crf", "52"],
+        ["submit", "{video}", "{audio}", "--sync-mode", "stretch"],
+        ["dance"],
+    ],
+)
+def test_wrong_usage_is_status_2(server: str, video: Path, audio: Path, arguments: list[str]) -> None:
+    result = invoke(*[word.format(video=video, audio=audio) for word in arguments])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_job_commands(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNCLINE_SERVER", server)
+    submitted = lines_of(invoke("submit", video, audio, "--json"))[-1]["job"]
+    assert submitted["name"] == "jobs/1"
+    assert lines_of(invoke("get", "1", "--json"))[0]["job"]["state"] == "done"
+    assert "state    done" in invoke("get", "jobs/1").stdout
+    assert invoke("watch", "jobs/1").stdout.splitlines()[-1] == "done"
+    fake.holding = True
+    invoke("submit", video, audio)
+    assert [line.split()[0] for line in invoke("list").stdout.splitlines()] == ["jobs/2", "jobs/1"]
+    assert lines_of(invoke("cancel", "2", "--json"))[0]["job"]["state"] == "cancelled"
+    watched = invoke("watch", "2")
+    assert (watched.exit_code, watched.stderr) == (1, "JOB_CANCELLED: jobs/2 was cancelled\n")
+    downloaded = invoke("download", "1", "-o", tmp_path / "copy.mp4")
+    assert downloaded.exit_code == 0
+    assert (tmp_path / "copy.mp4").read_bytes() == VIDEO
+    assert (tmp_path / "copy.report.json").exists()
+    missing = invoke("get", "none")
+    assert (missing.exit_code, missing.stderr) == (1, "JOB_NOT_FOUND: there is no job 'jobs/none'\n")
+
+
+def test_inspect_shows_facts_and_advice(server: str, video: Path) -> None:
+    shown = invoke("inspect", video, "--server", server).stdout
+    assert "h264, 1080 x 1920, yuv420p10, 29.970 fps" in shown
+    assert "HIGH_BIT_RATE: 20 Mbit/s" in shown
+    info = lines_of(invoke("inspect", video, "--server", server, "--json"))[0]["info"]
+    assert (info["duration"], info["video"]["frame_rate"]) == ("1001/100", "30000/1001")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which nobody can write")
+def test_file_that_cannot_be_written_is_a_failure(server: str, video: Path, audio: Path) -> None:
+    result = invoke("run", video, audio, "-o", "/proc/out.mp4", "--server", server)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(("FILE_NOT_FOUND_ERROR: ", "PERMISSION_ERROR: "))
+    assert result.stderr.count("\n") == 1
+
+
+def test_ctrl_c_cancels_the_job(server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path) -> None:
+    fake.holding = True
+    arguments = ["run", str(video), str(audio), "-o", str(tmp_path / "out.mp4"), "--server", server]
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("inspect"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == "CANCELLED: stopped on request\n"
+    assert fake.jobs["jobs/1"].state == 5
+    assert sorted(tmp_path.iterdir()) == [audio, video]
+
+
+def test_terminal_gets_a_bar(server: str, video: Path, audio: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    arguments = ["run", str(video), str(audio), "-o", str(tmp_path / "out.mp4"), "--server", server]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while process.poll() is None or shown[-1:] != b"":
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        time.sleep(0.01)
+    os.close(ours)
+    assert process.wait(30) == 0
+    text = shown.decode()
+    assert "━━━" in text
+    assert all(word in text for word in ("upload video", "render", "100/100 frames", "download", "wrote"))
