@@ -5,7 +5,7 @@ PYTHON  := $(VENV)/bin/python
 OUT     ?= out/result.mp4
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test lint bench
+.PHONY: help install models demo run up protos test lint lock bench
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -46,6 +46,11 @@ lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/protolint lint protos
 	$(MAKE) --no-print-directory protos
 	git diff --exit-code --stat syncline/v1
+
+lock: install ## constraints.txt anew, from pyproject.toml and the newest releases
+	$(PYTHON) -m pip install --quiet "uv==0.13.8"
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --upgrade \
+		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
 bench: models ## speed and memory beside FFmpeg's own decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav
 	$(PYTHON) -m benchmarks.render $(VIDEO) $(AUDIO)

@@ -1,9 +1,9 @@
 """What is said to the orchestrator, once for both clients: requests, conversions, and how a broken stream goes on.
 
-    Question     one request, one answer
-    Upload       a conversation: open, then what the server wants
-    Download     } streams that are opened anew from where they
-    Watch        } broke off
+Question     one request, one answer
+Upload       a conversation: open, then what the server wants
+Download     } streams that are opened anew from where they
+Watch        } broke off
 """
 
 import json
@@ -119,17 +119,29 @@ def read_report(text: bytes) -> dict[str, Any]:
     return report
 
 
-class Upload:
+class _Resumable:
+    """Attempts are counted only while none of them gets further than the ones before."""
+
+    def __init__(self, reached: int = 0) -> None:
+        self.reached = reached  # bytes or events that need not come again
+        self._reached_before = reached
+        self._failures = 0
+
+    def may_retry(self, error: BaseException) -> bool:
+        self._failures = 1 if self.reached > self._reached_before else self._failures + 1
+        self._reached_before = self.reached
+        return is_retryable(error) and self._failures < ATTEMPTS
+
+
+class Upload(_Resumable):
     """One file on its way up; each attempt goes on where the server says."""
 
     def __init__(self, path: Path, asset: types.Asset, on_progress: OnProgress | None) -> None:
+        super().__init__()
         self.asset = asset
         self.failure: Exception | None = None  # reading the file went wrong; gRPC would only say that something did
         self._path = path
         self._on_progress = on_progress
-        self._reached = 0  # the furthest offset that the server asked for
-        self._reached_before = 0
-        self._failures = 0
 
     def open(self) -> Message:
         return pb.UploadAssetRequest(open=pb.UploadAssetOpen(asset=_convert.to_asset(self.asset)))
@@ -137,13 +149,15 @@ class Upload:
     def rest(self, opened: Any) -> Iterator[Message]:
         """What follows the server's first response."""
         offset = opened.opened.offset
-        self._reached = max(self._reached, offset)
+        self.reached = max(self.reached, offset)
         try:
             self._tell(offset)
             for chunk in read_chunks(self._path, offset) if offset < self.asset.size_bytes else ():
                 yield pb.UploadAssetRequest(data=chunk)
                 offset += len(chunk)
                 self._tell(offset)
+            if offset != self.asset.size_bytes:
+                raise errors.ChecksumMismatch(f"{self._path} changed while it was sent", {"digest": self.asset.digest})
         except Exception as error:
             self.failure = error
             raise
@@ -152,12 +166,6 @@ class Upload:
         if last is None or last.WhichOneof("message") != "asset":
             raise errors.ServiceUnavailable("the upload broke off before the server confirmed the file")
         return _convert.from_asset(last.asset)
-
-    def may_retry(self, error: BaseException) -> bool:
-        """Attempts are counted only while none of them gets further than the ones before."""
-        self._failures = 1 if self._reached > self._reached_before else self._failures + 1
-        self._reached_before = self._reached
-        return is_retryable(error) and self._failures < ATTEMPTS
 
     def _tell(self, done: int) -> None:
         if self._on_progress:
@@ -170,6 +178,8 @@ class Stream(Protocol[Item_co]):
     method: str
     job: str
 
+    def may_retry(self, error: BaseException) -> bool: ...
+
     def open(self) -> Message:
         """The request for what has not been taken yet."""
         ...
@@ -181,11 +191,12 @@ class Stream(Protocol[Item_co]):
         ...
 
 
-class Download:
+class Download(_Resumable):
     method = "DownloadAsset"
     job = ""
 
     def __init__(self, arriving: Arriving, on_progress: OnProgress | None = None) -> None:
+        super().__init__()
         self._arriving = arriving
         self._on_progress = on_progress
 
@@ -194,6 +205,7 @@ class Download:
 
     def take(self, response: Any) -> None:
         self._arriving.add(response.data)
+        self.reached = self._arriving.size
         if self._on_progress:
             self._on_progress(self._arriving.size, self._arriving.asset.size_bytes)
 
@@ -203,19 +215,19 @@ class Download:
             raise errors.ServiceUnavailable(f"the download broke off after {size} of {whole} bytes")
 
 
-class Watch:
+class Watch(_Resumable):
     method = "WatchJob"
 
     def __init__(self, job: types.Job | str, after_event: int) -> None:
+        super().__init__(after_event)
         self.job = name_of(job)
-        self._after_event = after_event
 
     def open(self) -> Message:
-        return pb.WatchJobRequest(name=self.job, after_event=self._after_event)
+        return pb.WatchJobRequest(name=self.job, after_event=self.reached)
 
     def take(self, response: Any) -> types.JobEvent:
         event = _convert.from_event(response.event)
-        self._after_event = event.number
+        self.reached = event.number
         return event
 
     def check_end(self) -> None:

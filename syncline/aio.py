@@ -42,7 +42,7 @@ class AsyncClient:
     def __init__(self, server: str) -> None:
         self._server = server
         self._retry = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
-        self._retry_upload = stamina.AsyncRetryingCaller(attempts=None, timeout=None, **PAUSES)
+        self._retry_stream = stamina.AsyncRetryingCaller(attempts=None, timeout=None, **PAUSES)
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,7 +59,7 @@ class AsyncClient:
         """Puts a file into the server's store. What is there already is not sent again."""
         path = Path(path)
         upload = Upload(path, await asyncio.to_thread(describe_file, path), on_progress)
-        return await self._retry_upload(upload.may_retry, self._converse, upload)
+        return await self._retry_stream(upload.may_retry, self._converse, upload)
 
     async def create_job(
         self, video: Asset | str, audio: Asset | str, request_id: str | None = None, **options: Unpack[Options]
@@ -168,7 +168,7 @@ class AsyncClient:
         arriving.check()
 
     async def _follow(self, stream: Stream[Item]) -> AsyncIterator[Item]:
-        """What the stream brings, opened anew where it breaks off. Each response makes the count of attempts new."""
+        """What the stream brings, opened anew where it breaks off."""
         call: Any = None
 
         async def receive() -> Any:
@@ -185,7 +185,7 @@ class AsyncClient:
                 raise
 
         try:
-            while (response := await self._retry(is_retryable, receive)) is not None:
+            while (response := await self._retry_stream(stream.may_retry, receive)) is not None:
                 yield stream.take(response)
         finally:
             if call is not None:

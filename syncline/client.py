@@ -41,7 +41,7 @@ class Client:
         self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
         self._stub: Any = make_stub(self._channel)
         self._retry = stamina.RetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
-        self._retry_upload = stamina.RetryingCaller(attempts=None, timeout=None, **PAUSES)
+        self._retry_stream = stamina.RetryingCaller(attempts=None, timeout=None, **PAUSES)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +58,7 @@ class Client:
         """Puts a file into the server's store. What is there already is not sent again."""
         path = Path(path)
         upload = Upload(path, describe_file(path), on_progress)
-        return self._retry_upload(upload.may_retry, self._converse, upload)
+        return self._retry_stream(upload.may_retry, self._converse, upload)
 
     def create_job(
         self, video: Asset | str, audio: Asset | str, request_id: str | None = None, **options: Unpack[Options]
@@ -158,7 +158,7 @@ class Client:
         arriving.check()
 
     def _follow(self, stream: Stream[Item]) -> Iterator[Item]:
-        """What the stream brings, opened anew where it breaks off. Each response makes the count of attempts new."""
+        """What the stream brings, opened anew where it breaks off."""
         call: Any = None
 
         def receive() -> Any:
@@ -175,7 +175,7 @@ class Client:
                 raise
 
         try:
-            while (response := self._retry(is_retryable, receive)) is not None:
+            while (response := self._retry_stream(stream.may_retry, receive)) is not None:
                 yield stream.take(response)
         finally:
             if call is not None:

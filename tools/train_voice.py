@@ -14,6 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from services.decoder.engines.pyav import PyAVDecoder
+from services.detector.engines import TrackSettings
+from services.detector.engines.blazeface import BlazeFace
 from services.lipsync.engines.rewrite import shape, voice
 from services.lipsync.engines.rewrite.fit import Range, find_range
 
@@ -77,11 +80,7 @@ def read_clips(folder: Path, patterns: tuple[str, ...], cache: Path | None) -> l
 
 def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Meshes of the largest face, frame times and speech of one file, through this repository's own engines."""
-    from services.decoder.engines.pyav import PyAvDecoder
-    from services.detector.engines import TrackSettings
-    from services.detector.engines.blazeface import BlazeFace
-
-    decoder, detector = PyAvDecoder(), BlazeFace()
+    decoder, detector = PyAVDecoder(), BlazeFace()
     blocks = [block.samples[:, 0] for block in decoder.decode_audio(path, 16000, 1)]
     stream = decoder.decode_frames(path, None, None)
     size = (stream.format.width, stream.format.height)
@@ -102,7 +101,7 @@ def usable(clip: Clip) -> np.ndarray:
 
 def train_face(clips: list[Clip]) -> tuple[np.ndarray, np.ndarray]:
     """The mean face, facing the camera and symmetric, and how its points move per unit of each measure."""
-    meshes = {}
+    meshes: dict[str, list[np.ndarray]] = {}
     for clip in clips:
         meshes.setdefault(clip.speaker, []).append(clip.meshes[usable(clip)].astype(np.float64))
     people = [np.concatenate(parts) for parts in meshes.values()]

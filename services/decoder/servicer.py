@@ -82,6 +82,8 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
             yield Packet(pb.DecodeFramesResponse(batch=batch), payload)
             sequence, items, credits = sequence + 1, items + len(frames), credits - 1
         yield Packet(pb.DecodeFramesResponse(completed=media_pb2.Completed(batches=sequence, items=items)))
+        async for _ in requests:  # credit that was on its way; ending the call under it would make it fail
+            pass
 
     async def DecodeAudio(
         self, request: pb.DecodeAudioRequest, context: grpc.aio.ServicerContext

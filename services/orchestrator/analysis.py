@@ -151,8 +151,8 @@ def _to_packet(sequence: int, views: _Views) -> Packet:
     return Packet(detector_pb2.DetectRequest(views=batch), payload)
 
 
-def _take_faces(views: _Views, answer: Any) -> None:
-    views.faces.extend(answer.faces.frames)
+def _take_faces(views: _Views, answer: Packet) -> None:
+    views.faces.extend(answer.message.faces.frames)
 
 
 def _store(artifacts: ArtifactStore, key: str, about: dict[str, Any], collected: _Collected) -> None:

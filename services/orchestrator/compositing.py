@@ -4,7 +4,9 @@ A crop goes back as a difference: new minus old crop, both as RGB, turned into Y
 Where a crop comes back as it went out nothing is added, so that 10-bit samples and chroma survive untouched.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ _MARGIN = 2  # pixels; upsampled chroma reaches one chroma sample further
 # Where a crop was scaled down, what it could not carry is the frame's fine detail. It stays where the crop did not
 # change and goes where it did, or the old mouth's edges would show in the new one: between these differences.
 _DETAIL_KEPT, _DETAIL_GONE = 2.0, 10.0  # luma of 255
+_BLUR = 9  # pixels of the crop over which the difference is averaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ class _Rect:
 
 def cut_crop(frame: Frame, window: CropWindow) -> np.ndarray:
     """The window as (pixels, pixels, 3) uint8 RGB."""
-    rect = _Rect(window.x, window.y, window.side, window.side)
-    return _to_rgb(_cut_planes(frame, rect), frame.format, (window.pixels, window.pixels))
+    planes = _cut_planes(frame, _Rect(window.x, window.y, window.side, window.side))
+    return _to_rgb([_resize(plane, (window.pixels, window.pixels)) for plane in planes], frame.format)
 
 
 def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray) -> Frame:
@@ -70,19 +73,12 @@ def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray) -> Frame:
     """
     if crop.shape != (window.pixels, window.pixels, 4):
         raise ValueError(f"a crop of shape {crop.shape} for a window of {window.pixels} pixels")
-    alpha = cv2.extractChannel(crop, 3)
-    left, top, width, height = cv2.boundingRect(alpha)
-    if not width:
+    box = _Rect(*cv2.boundingRect(cv2.extractChannel(crop, 3)))
+    if not box.width:
         return frame
-    if window.pixels != window.side:
-        return _paste_scaled(frame, window, crop, alpha)
-    # Whole chroma samples: even edges.
-    right, bottom = left + width + (left + width) % 2, top + height + (top + height) % 2
-    left, top = left & ~1, top & ~1
-    part = np.s_[top:bottom, left:right]
-    old = _cut_part(frame, window, _Rect(left, top, right - left, bottom - top))
-    change = _weigh(_to_yuv_change(crop[part][..., :3], old, frame.format), alpha[part])
-    return _add(frame, _shrink_chroma(change, frame.format), window.x + left, window.y + top)
+    if window.pixels == window.side:
+        return _paste_whole(frame, window, crop, box)
+    return _paste_scaled(frame, window, crop, box)
 
 
 def make_view(frame: Frame, longest_side: int = 640) -> np.ndarray:
@@ -90,7 +86,7 @@ def make_view(frame: Frame, longest_side: int = 640) -> np.ndarray:
     width, height = frame.format.width, frame.format.height
     scale = min(1.0, longest_side / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return _to_rgb(frame.planes, frame.format, size)
+    return _to_rgb([_shrink_fast(plane, size) for plane in frame.planes], frame.format)
 
 
 def _cut_part(frame: Frame, window: CropWindow, part: _Rect) -> np.ndarray:
@@ -99,7 +95,7 @@ def _cut_part(frame: Frame, window: CropWindow, part: _Rect) -> np.ndarray:
     right = min(part.x + part.width + _MARGIN, window.side)
     bottom = min(part.y + part.height + _MARGIN, window.side)
     rect = _Rect(window.x + left, window.y + top, right - left, bottom - top)
-    rgb = _to_rgb(_cut_planes(frame, rect), frame.format, (rect.width, rect.height))
+    rgb = _to_rgb([_resize(plane, (rect.width, rect.height)) for plane in _cut_planes(frame, rect)], frame.format)
     x, y = part.x - left, part.y - top
     return rgb[y : y + part.height, x : x + part.width]
 
@@ -120,14 +116,20 @@ def _cut_planes(frame: Frame, rect: _Rect) -> list[np.ndarray]:
     return planes
 
 
-def _to_rgb(
-    planes: "list[np.ndarray] | tuple[np.ndarray, ...]", frame_format: FrameFormat, size: tuple[int, int]
-) -> np.ndarray:
-    """RGB of `size` (width, height), 8 bits."""
-    yuv = cv2.merge([_to_eight_bits(_resize(plane, size), frame_format) for plane in planes])
+def _to_rgb(planes: Sequence[np.ndarray], frame_format: FrameFormat) -> np.ndarray:
+    """Planes of one size -> (height, width, 3) uint8 RGB."""
     to_yuv, offset = _yuv_matrix(frame_format)
     to_rgb = np.linalg.inv(to_yuv)
+    yuv = cv2.merge([_to_eight_bits(plane, frame_format) for plane in planes])
     return cv2.transform(yuv, np.hstack([to_rgb, -to_rgb @ offset[:, None]]))
+
+
+def _shrink_fast(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Halves while it can, which OpenCV does several times faster than other areas; then the rest, below two."""
+    while plane.shape[1] >= 2 * size[0] and plane.shape[0] >= 2 * size[1]:
+        half = plane.shape[1] // 2, plane.shape[0] // 2
+        plane = cv2.resize(plane, half, interpolation=cv2.INTER_AREA)
+    return plane if plane.shape[::-1] == size else cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -167,26 +169,76 @@ def _yuv_matrix(frame_format: FrameFormat) -> tuple[np.ndarray, np.ndarray]:
     return matrix, np.array([0.0 if color.full_range else 16.0, 128.0, 128.0])
 
 
-def _to_yuv_change(new: np.ndarray, old: np.ndarray, frame_format: FrameFormat) -> np.ndarray:
-    """New minus old RGB as differences of YUV samples of 8 bits: (height, width, 3) float32."""
-    difference = cv2.subtract(np.ascontiguousarray(new), np.ascontiguousarray(old), dtype=cv2.CV_32F)
+def _paste_whole(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect) -> Frame:
+    left, top = box.x & ~1, box.y & ~1  # even edges: whole chroma samples
+    right, bottom = -(-(box.x + box.width) // 2) * 2, -(-(box.y + box.height) // 2) * 2
+    part = _Rect(left, top, right - left, bottom - top)
+    horizontal, vertical = frame.format.chroma_shift
+    chroma_size = part.width >> horizontal, part.height >> vertical
+    luma, *chroma = _weigh_changes(crop[top:bottom, left:right], _cut_part(frame, window, part), frame.format)
+    changes = [luma, *(_resize(plane, chroma_size) for plane in chroma)]  # a chroma sample gets its pixels' mean
+    return _add(frame, changes, window.x + left, window.y + top)
+
+
+def _paste_scaled(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect) -> Frame:
+    left, top = max(box.x - _BLUR, 0), max(box.y - _BLUR, 0)
+    right, bottom = min(box.x + box.width + _BLUR, window.pixels), min(box.y + box.height + _BLUR, window.pixels)
+    part = np.s_[top:bottom, left:right]
+    sources = _cut_planes(frame, _Rect(window.x, window.y, window.side, window.side))
+    carried = [_resize(plane, (window.pixels, window.pixels))[part] for plane in sources]
+    changes = _weigh_changes(crop[part], _to_rgb(carried, frame.format), frame.format)
+    gone = cv2.blur(np.abs(changes[0]), (_BLUR, _BLUR))
+    gone = np.clip((gone - _DETAIL_KEPT) / (_DETAIL_GONE - _DETAIL_KEPT), 0, 1)
+    cv2.multiply(gone, cv2.extractChannel(crop[part], 3), gone, 1 / 255, cv2.CV_32F)
+
+    # The same part in pixels of the window, outwards to whole chroma samples.
+    x, y = (int(edge / window.crop_scale) & ~1 for edge in (left, top))
+    end_x, end_y = (min(ceil(edge / window.crop_scale / 2) * 2, window.side) for edge in (right, bottom))
+    grown = []
+    for index, (source, small, change) in enumerate(zip(sources, carried, changes, strict=True)):
+        horizontal, vertical = frame.format.chroma_shift if index else (0, 0)
+        target = np.s_[y >> vertical : end_y >> vertical, x >> horizontal : end_x >> horizontal]
+        growth = source.shape[1] / window.pixels, source.shape[0] / window.pixels
+        place = _Placement((left, top), growth, target)
+        full = place.grow(change)
+        if min(growth) > 1:  # the crop could not carry all of this plane
+            detail = cv2.subtract(source[target], place.grow(small.astype(np.float32)), dtype=cv2.CV_32F)
+            full -= detail * place.grow(gone) / np.float32(_depth_scale(frame.format))
+        grown.append(full)
+    return _add(frame, grown, window.x + x, window.y + y)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """Where a part of a crop comes to lie in a plane of its window."""
+
+    corner: tuple[int, int]  # x, y of the part in the crop
+    growth: tuple[float, float]  # samples of the plane per pixel of the crop, horizontally and vertically
+    target: tuple[slice, slice]  # rows and columns of the plane
+
+    def grow(self, part: np.ndarray) -> np.ndarray:
+        """The part, as `cv2.resize` would scale the whole crop; centres of pixels lie half a pixel from their edges."""
+        rows, columns = self.target
+        back = np.array([
+            [1 / self.growth[0], 0, (columns.start + 0.5) / self.growth[0] - 0.5 - self.corner[0]],
+            [0, 1 / self.growth[1], (rows.start + 0.5) / self.growth[1] - 0.5 - self.corner[1]],
+        ])  # fmt: skip
+        size = columns.stop - columns.start, rows.stop - rows.start
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(part, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _weigh_changes(crop: np.ndarray, old: np.ndarray, frame_format: FrameFormat) -> list[np.ndarray]:
+    """A times new minus old, as differences of YUV samples of 8 bits: three (height, width) float32."""
+    new = cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
+    difference = cv2.subtract(new, old, dtype=cv2.CV_32F)
+    weight = cv2.extractChannel(crop, 3).astype(np.float32) / np.float32(255)
     matrix, _ = _yuv_matrix(frame_format)
-    return cv2.transform(difference, matrix)
+    # One channel at a time: splitting a picture of floats costs more than all of this.
+    return [cv2.multiply(cv2.transform(difference, row[None]), weight) for row in matrix]
 
 
-def _weigh(change: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    return cv2.multiply(change, cv2.merge([alpha] * 3), scale=1 / 255, dtype=cv2.CV_32F)
-
-
-def _shrink_chroma(change: np.ndarray, frame_format: FrameFormat) -> list[np.ndarray]:
-    """(height, width, 3), even -> planes as the frame's; a chroma sample gets the mean of its pixels."""
-    horizontal, vertical = frame_format.chroma_shift
-    luma, *chroma = cv2.split(change)
-    rows, columns = luma.shape
-    return [luma, *(_resize(plane, (columns >> horizontal, rows >> vertical)) for plane in chroma)]
-
-
-def _add(frame: Frame, changes: list[np.ndarray], x: int, y: int) -> Frame:
+def _add(frame: Frame, changes: Sequence[np.ndarray], x: int, y: int) -> Frame:
     """`changes`: differences in samples of 8 bits, one array per plane, whose corner lies at (x, y) of the luma."""
     horizontal, vertical = frame.format.chroma_shift
     scale = _depth_scale(frame.format)
@@ -207,24 +259,6 @@ def _add(frame: Frame, changes: list[np.ndarray], x: int, y: int) -> Frame:
         changed = plane.copy()
         target = changed[top:bottom, left:right]
         summed = cv2.add(target, part, dtype=cv2.CV_8U if frame.format.bit_depth == 8 else cv2.CV_16U)
-        target[...] = summed if frame.format.bit_depth == 8 else cv2.min(summed, 1023)
+        target[...] = summed if frame.format.bit_depth == 8 else np.minimum(summed, 1023)
         planes.append(changed)
     return replace(frame, planes=tuple(planes))
-
-
-def _paste_scaled(frame: Frame, window: CropWindow, crop: np.ndarray, alpha: np.ndarray) -> Frame:
-    rect = _Rect(window.x, window.y, window.side, window.side)
-    sources, size = _cut_planes(frame, rect), (window.pixels, window.pixels)
-    change = _to_yuv_change(crop[..., :3], _to_rgb(sources, frame.format, size), frame.format)
-    strength = cv2.blur(np.abs(change[..., 0]), (9, 9))
-    gone = np.clip((strength - _DETAIL_KEPT) / (_DETAIL_GONE - _DETAIL_KEPT), 0, 1) * (alpha / np.float32(255))
-    changes = []
-    for plane, source in zip(cv2.split(_weigh(change, alpha)), sources, strict=True):
-        full = source.shape[1], source.shape[0]
-        grown = _resize(plane, full)
-        if full > size:  # the crop could not carry all of this plane
-            carried = _resize(_resize(source, size), full)
-            detail = cv2.subtract(source, carried, dtype=cv2.CV_32F) / np.float32(_depth_scale(frame.format))
-            grown = grown - detail * _resize(gone, full)
-        changes.append(grown)
-    return _add(frame, changes, window.x, window.y)

@@ -9,7 +9,6 @@ from services.orchestrator.compositing import CropWindow
 
 # Points of the FaceMesh: outer ends of the face at the ears, bridge of the nose between the eyes, chin, under the nose.
 _KEY_POINTS = (234, 454, 168, 152, 2)
-_MAX_CROP = 512  # pixels
 _ROOM = 1.3  # window side over face size: the jaw opens, the neck below it gives way
 _SHAKE = 4.0  # frames; the window's centre is smoothed over about so many
 
@@ -47,6 +46,11 @@ class SpeakerTrack:
         """Frames in which the face is seen, in order. (n,) int64."""
         return np.flatnonzero(self._rows >= 0)
 
+    @property
+    def crop_scale(self) -> float:
+        """Crop pixels per frame pixel, the same for all crops. Raises StopIteration where no face is ever seen."""
+        return next(window.crop_scale for window in self.windows if window is not None)
+
     def crop_mesh(self, frame: int) -> np.ndarray | None:
         """(468, 3) float32 in pixels of the frame's crop; None where the face is not seen.
 
@@ -59,8 +63,7 @@ class SpeakerTrack:
         before, after = self._neighbour(frame, -1), self._neighbour(frame, 1)
         if before is not None and after is not None:
             mesh = 0.2 * before + 0.6 * mesh + 0.2 * after
-        scale = window.pixels / window.side
-        crop_mesh: np.ndarray = (mesh - np.array([window.x, window.y, 0], np.float32)) * np.float32(scale)
+        crop_mesh: np.ndarray = (mesh - np.array([window.x, window.y, 0], np.float32)) * np.float32(window.crop_scale)
         return crop_mesh.astype(np.float32)
 
     def _neighbour(self, frame: int, step: int) -> np.ndarray | None:
@@ -124,8 +127,8 @@ def place_windows(key_points: np.ndarray, seen: np.ndarray, cuts: np.ndarray) ->
     for first, end in _runs(seen, cuts):
         x, y = (_glide(centres[first:end, axis]) for axis in (0, 1))
         for frame in range(first, end):
-            corner = (2 * round((value[frame - first] - side / 2) / 2) for value in (x, y))
-            windows[frame] = CropWindow(*corner, side, min(side, _MAX_CROP))
+            left, top = (2 * round((value[frame - first] - side / 2) / 2) for value in (x, y))
+            windows[frame] = CropWindow.of(left, top, side)
     return windows
 
 

@@ -82,10 +82,7 @@ async def find_prepared(
     kept = await in_thread(_load, artifacts, prepared_key)
     if kept is not None:
         return kept
-    windows = [window for window in track.windows if window is not None]
-    wanted = lipsync_pb2.PrepareOpen(
-        time_base=from_fraction(analysis.time_base), crop_scale=windows[0].pixels / windows[0].side
-    )
+    wanted = lipsync_pb2.PrepareOpen(time_base=from_fraction(analysis.time_base), crop_scale=track.crop_scale)
     opening = Packet(lipsync_pb2.PrepareRequest(open=wanted))
     blob, summary, sent = io.BytesIO(), lipsync_pb2.PrepareSummary(), 0
 

@@ -137,4 +137,4 @@ class FrameReader:
                 yield to_frames(packet.message.batch, packet.data)
                 await self._stream.send(more)
             elif kind == "completed":
-                return
+                await self._stream.half_close()  # no credit is on its way any more: the server may end the call

@@ -87,7 +87,7 @@ def serve(stage: str, config_class: type[Any], load: Callable[[Any], Servicer]) 
     set_up_logging(stage)
     try:
         config = read_env(config_class, prefix=f"{stage.upper()}_")
-        asyncio.run(_serve(load(config), config.server))
+        asyncio.run(_serve(load, config))
     except (ConfigError, Refusal) as error:
         _log.error("cannot start", error=str(error))
         with contextlib.suppress(OSError):
@@ -96,14 +96,15 @@ def serve(stage: str, config_class: type[Any], load: Callable[[Any], Servicer]) 
         sys.exit(1)
 
 
-async def _serve(servicer: Servicer, config: ServerConfig) -> None:
+async def _serve(load: Callable[[Any], Servicer], config: Any) -> None:
+    servicer = load(config)  # on the loop, which channels belong to; nothing is served yet that it could hold up
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with servicer.background():
-        running = await start(servicer, config)
-        _log.info("serving", host=config.host, port=running.port)
+        running = await start(servicer, config.server)
+        _log.info("serving", host=config.server.host, port=running.port)
         await stopping.wait()
-        _log.info("draining", grace=config.grace)
-        await running.stop(config.grace)
+        _log.info("draining", grace=config.server.grace)
+        await running.stop(config.server.grace)
     _log.info("stopped")

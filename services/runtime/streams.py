@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 CREDITS = 3  # one batch at work, one waiting, one on its way
 MAX_BATCH_ITEMS = 64
 BLOB_CHUNK_BYTES = 4 * 1024 * 1024
+_WRITE_FAILED = "Internal error from Core"  # gRPC's own words
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 
 
@@ -186,7 +187,7 @@ class ClientStream:
         await self._credit.acquire()
         await self._write(packet)
 
-    async def send(self, packet: Packet) -> None:
+    async def send(self, packet: Any) -> None:
         """Sends what needs no credit."""
         await self._write(packet)
 
@@ -201,7 +202,9 @@ class ClientStream:
             raise Stalled(f"no answer for {self._stall:g} seconds") from None
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
-        return None if message is grpc.aio.EOF else message
+        if message is grpc.aio.EOF:
+            return None
+        return message if isinstance(message, Packet) else Packet(message)  # light messages come as they are
 
     async def exchange(self, packets: AsyncIterator[Packet]) -> AsyncIterator[Packet]:
         """Sends the packets as credit allows, half-closes, and yields all answers up to Completed."""
@@ -248,6 +251,11 @@ class ClientStream:
             raise await self._ending() from None  # the call has ended, and its status says why
 
     async def _ending(self) -> Exception:
+        """What ended the call, after a write has failed on it."""
+        for _ in range(20):  # a write that meets the end marks the call INTERNAL until the status that ended it is read
+            if await self._call.details() != _WRITE_FAILED:
+                break
+            await asyncio.sleep(0.05)
         code = await self._call.code()
         if code == grpc.StatusCode.OK:
             return Stalled("the server ended the stream before all was sent")

@@ -16,7 +16,7 @@ import stamina.instrumentation
 from syncline._protocol import OnProgress
 from syncline.cli._text import describe_event, describe_job, describe_media, describe_progress, row_of_job
 from syncline.errors import SynclineError
-from syncline.types import Job, JobEvent, MediaInfo
+from syncline.types import Job, JobEvent, JobState, MediaInfo
 
 
 class Output(AbstractContextManager["Output"]):
@@ -91,8 +91,8 @@ class TerminalOutput(Output):
         self._console = Console(highlight=False)
         self._bars = Progress(
             TextColumn("{task.description:<16}"),
-            BarColumn(),
-            TextColumn("{task.fields[text]:<22}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
@@ -110,13 +110,19 @@ class TerminalOutput(Output):
         self._console.print(text, markup=False, soft_wrap=True)
 
     def transfer(self, name: str) -> OnProgress | None:
+        from rich.filesize import decimal
+
         def on_progress(done: int, total: int) -> None:
-            self._move(name, done, total, f"{done / 1e6:.1f}/{total / 1e6:.1f} MB")
+            self._move(name, done, total, f"{decimal(done)} of {decimal(total)}")
 
         return on_progress
 
     def uploaded(self, path: Path, digest: str) -> None:
         """The bar has said it."""
+
+    def written(self, path: Path, report: Path) -> None:
+        self._bars.stop()  # the last word goes below the bars
+        super().written(path, report)
 
     def event(self, event: JobEvent) -> None:
         progress = event.job.progress
@@ -124,7 +130,7 @@ class TerminalOutput(Output):
             self._move(str(progress.phase), progress.done_frames, progress.total_frames, describe_progress(progress))
         if event.message:
             self.line(event.message)
-        if event.job.state.ended:
+        if event.job.state is JobState.DONE:
             self._finish()
 
     def _move(self, name: str, done: int, total: int, text: str) -> None:

@@ -1,5 +1,6 @@
 """The engine on single pictures: meshes lie where the face is, at its size and turn."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,6 +100,15 @@ def test_a_crop_needs_no_rough_mesh(blazeface: BlazeFace, portrait: Portrait, cr
     found = blazeface.landmark(portrait.photo[top:bottom, left:right], None)
     assert found is not None
     assert mean_error(found[1] + np.array([left, top, 0], np.float32), portrait.mesh) < 1
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf, 1e9], ids=str)
+def test_a_useless_rough_mesh_does_no_harm(blazeface: BlazeFace, portrait: Portrait, value: float) -> None:
+    crop = portrait.photo[:300, 100:360]
+    rough = np.full((468, 3), value, np.float32)
+    found = blazeface.landmark(crop, rough)
+    assert found is not None
+    assert mean_error(found[1] + np.array([100, 0, 0], np.float32), portrait.mesh) < 1
 
 
 def test_a_crop_without_a_face_has_no_mesh(blazeface: BlazeFace, portrait: Portrait) -> None:

@@ -95,7 +95,7 @@ def test_a_file_broken_off_while_written_is_never_taken_for_the_model(
         target.write(source.read(len(CONTENT) // 2))  # type: ignore[attr-defined]
         raise OSError("disk is gone")
 
-    monkeypatch.setattr(models.shutil, "copyfileobj", copy_half)
+    monkeypatch.setattr("services.runtime.models.shutil.copyfileobj", copy_half)
     with pytest.raises(OSError, match="disk is gone"):
         shop.fetch()
     assert list(shop.folder.iterdir()) == []

@@ -11,7 +11,7 @@ from .fakes import FakeOrchestrator, serving
 
 @pytest.fixture(autouse=True)
 def _no_pauses() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=10, cap=True):
+    with stamina.set_testing(True, attempts=100, cap=True):
         yield
 
 

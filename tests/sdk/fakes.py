@@ -86,6 +86,7 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         if request.digest not in self.assets:
             await _abort(context, AssetNotFound(f"no asset {request.digest}"))
         data = self.assets[request.digest]
+        yield pb.DownloadAssetResponse(size_bytes=len(data))
         for offset in range(request.offset, len(data), CHUNK):
             if fault and fault.after == 0 and fault.error is None:
                 return

@@ -1,9 +1,9 @@
-"""A package `services` whose five services only tell what they were given, in the real ones' way of starting and ending."""
+"""A package `services` whose services only tell what they were given, and start and end as the real ones do."""
 
 from pathlib import Path
 
 SERVICES = ("decoder", "detector", "lipsync", "restorer", "orchestrator")
-_SERVE = '''
+_SERVE = """
 import concurrent.futures, json, os, pathlib, signal, sys, threading
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -28,7 +28,7 @@ def serve(stage):
     server.add_insecure_port(address)
     server.start()
     stopping.wait()
-'''
+"""
 
 
 def write_stand_ins(folder: Path) -> Path:

@@ -40,10 +40,10 @@ def test_upload_that_gets_further_each_time_is_not_given_up(
     client: Client, fake: FakeOrchestrator, tmp_path: Path
 ) -> None:
     long = tmp_path / "long.mp4"
-    long.write_bytes(bytes(13 * 1024 * 1024))
-    fake.fail("UploadAsset", errors.ServiceUnavailable("gone"), after=1, times=8)
-    fake.fail("UploadAsset", errors.ServiceUnavailable("gone"), after=0, times=1)
+    long.write_bytes(bytes(14 * 1024 * 1024))
+    fake.fail("UploadAsset", errors.ServiceUnavailable("gone"), after=1, times=12)
     assert client.upload(long).size_bytes == long.stat().st_size
+    assert fake.received_bytes == long.stat().st_size
 
 
 def test_upload_that_gets_nowhere_is_given_up(client: Client, fake: FakeOrchestrator, video: Path) -> None:
@@ -70,7 +70,7 @@ def test_upload_fails_once_when_the_file_changes_underway(client: Client, fake: 
         if done == 0:
             video.write_bytes(b"other")
 
-    with pytest.raises(errors.ChecksumMismatch):
+    with pytest.raises(errors.ChecksumMismatch, match="changed while it was sent"):
         client.upload(video, change)
     assert len(fake.requests_of("UploadAsset")) == 1
 
@@ -197,6 +197,15 @@ def test_download_goes_on_where_it_broke_off(
     assert client.download(job, tmp_path / "out.mp4").read_bytes() == VIDEO
     offsets = [request.offset for request in fake.requests_of("DownloadAsset")]
     assert offsets == [0, 3 * 64 * 1024, 6 * 64 * 1024]
+
+
+def test_download_that_gets_nowhere_is_given_up(client: Client, fake: FakeOrchestrator, tmp_path: Path) -> None:
+    job = client.create_job("a" * 64, "b" * 64)
+    fake.fail("DownloadAsset", None, times=99)
+    with pytest.raises(errors.ServiceUnavailable, match="after 0 of"):
+        client.download(job, tmp_path / "out.mp4")
+    assert len(fake.requests_of("DownloadAsset")) == 10
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_download_of_other_bytes_leaves_the_old_file(client: Client, fake: FakeOrchestrator, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class BlazeFace:
         return FaceTracker(self._networks, settings)
 
     def landmark(self, crop: np.ndarray, rough: np.ndarray | None) -> tuple[float, np.ndarray] | None:
-        region = self._find_region(crop) if rough is None else region_of_mesh(rough)
+        region = region_of_mesh(rough) if rough is not None and _is_usable(rough) else self._find_region(crop)
         mesh = self._networks.settle_mesh(crop, region, _MIN_MESH_SCORE, _LOOKS)
         return (mesh.score, mesh.points) if mesh else None
 
@@ -41,3 +41,7 @@ class BlazeFace:
         # Both are coarse: a first mesh says where to look for the final one.
         rough = self._networks.find_mesh(crop, found[0].region if found else whole)
         return region_of_mesh(rough.points) if rough.score >= _MIN_MESH_SCORE else whole
+
+
+def _is_usable(rough: np.ndarray) -> bool:
+    return bool(np.isfinite(rough).all() and np.ptp(rough[:, :2], axis=0).min() >= 1)

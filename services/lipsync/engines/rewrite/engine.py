@@ -25,7 +25,7 @@ _SMOOTHING = 0.022  # seconds, standard deviation of the blur of the wanted shap
 # A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
 _ADJUST = np.array([0.5, 0.0, 0.3, 0.5, 0.5, 0.0])
 _MOST_ADJUSTED = 0.12  # spans
-_AT_REST = 0.25  # spans of opening above rest up to which the frame's own mouth passes for closed
+_AT_REST = 0.1  # spans of opening above rest up to which the frame's own mouth passes for closed
 
 
 class RewriteEngine:

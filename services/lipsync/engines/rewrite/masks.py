@@ -14,10 +14,9 @@ MOUTH_CORNERS = (61, 291)
 EYE_CORNERS = (33, 263)  # the outer ones
 
 # Clockwise as seen, from the top of the forehead.
-FACE_OVAL = np.array(
-    [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
-    + [152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
-)
+_LEFT_OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377]
+_RIGHT_OVAL = [152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+FACE_OVAL = np.array([*_LEFT_OVAL, *_RIGHT_OVAL])
 # The first two rings of skin around the lips; the second touches the nose and ends above the chin's tip.
 _SKIN_AT_LIPS = [57, 186, 92, 165, 167, 164, 393, 391, 322, 410, 287, 273, 335, 406, 313, 18, 83, 182, 106, 43]
 

@@ -1,7 +1,7 @@
 """The drawn inside of a mouth, for faces whose own was never seen: photos and silent sources.
 
-Upper teeth stand still in the skull and hang behind the upper lip; below them is the dark. What the picture itself shows
-between its lips is kept and continued.
+Upper teeth stand still in the skull and hang behind the upper lip; below them is the dark. What the picture itself
+shows between its lips is kept and continued.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Tones:
-    """Colours of a face, (3,) float32 RGB 0 to 255; `slope` is how much lighter the right of the picture is, -1 to 1."""
+    """Colours of a face, (3,) float32 RGB 0 to 255; `slope`: how much lighter the picture's right is, -1 to 1."""
 
     lip: np.ndarray
     lip_shadow: np.ndarray
@@ -68,7 +68,12 @@ def fill_outline(outline: np.ndarray, window: Window) -> np.ndarray:
 
 
 def draw_inside(
-    picture: np.ndarray, window: Window, target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, share: float = 1.0
+    picture: np.ndarray,
+    window: Window,
+    target: np.ndarray,
+    target_mesh: np.ndarray,
+    wanted: np.ndarray,
+    share: float = 1.0,
 ) -> None:
     """Fills the opening between the lips of `wanted` in `picture`, the part of the frame under `window`.
 
@@ -81,7 +86,7 @@ def draw_inside(
         return
     along, below_upper, gap, motion = _mouth_coordinates(target_mesh, wanted, place)
     tones = measure_tones(target, target_mesh)
-    seen = float(_smooth_step(np.float32(measure_gap(target_mesh)), *_OWN_INSIDE))
+    seen = float(_smooth_step(measure_gap(target_mesh), *_OWN_INSIDE))
     teeth = 1 - seen * (1 - _teeth_seen(target, target_mesh, tones)) if seen > 0 else 1.0
     colour = _paint(tones, along, below_upper, gap, width, teeth)
     if seen > 0:
@@ -95,11 +100,13 @@ def draw_inside(
     part += (colour - part) * cover[..., None]
 
 
-def draw_contact(picture: np.ndarray, window: Window, target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray) -> None:
+def draw_contact(
+    picture: np.ndarray, window: Window, target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray
+) -> None:
     """Draws the line where lips touch that were apart in the target, over what their meeting left there."""
     width = float(np.linalg.norm(wanted[308, :2] - wanted[78, :2]))
     own, gap = measure_gap(target_mesh), measure_gap(wanted)
-    closing = float(_smooth_step(np.float32(own), 0.05, 0.12) * _smooth_step(np.float32(gap), 0.05, 0.015))
+    closing = float(_smooth_step(own, 0.05, 0.12) * _smooth_step(gap, 0.05, 0.015))
     seam = (wanted[UPPER_INNER_LIP, :2] + wanted[LOWER_INNER_LIP, :2]) / 2
     place = overlap(frame_window(seam, target.shape, 6 + int(width / 8)), window)
     if closing <= 0 or place.empty:
@@ -144,11 +151,11 @@ def _paint(
     off_centre = np.abs(2 * along - 1)
     level = np.clip(below_upper / np.maximum(gap, 1), 0, 1)
     opening = float(gap.max()) / width
-    shadow, flesh = 0.30 * tones.lip_shadow, 0.45 * tones.lip
+    shadow, flesh = 0.30 * tones.lip_shadow, 0.5 * tones.lip * np.array([1.08, 0.86, 0.86], np.float32)
     tongue = _smooth_step(level, 0.5, 1.0) * np.clip(1 - off_centre**2, 0, 1) * min(1.0, 0.4 + opening)
     colour = shadow + (flesh - shadow) * tongue[..., None]
     enamel, where = _paint_teeth(tones, along, below_upper, gap, width)
-    colour += (enamel - colour) * (teeth * where * _smooth_step(np.float32(opening), 0.05, 0.14))[..., None]
+    colour += (enamel - colour) * (teeth * where * _smooth_step(opening, 0.05, 0.14))[..., None]
     rim = np.maximum(_smooth_step(gap - below_upper, 0.06 * width, 0), _smooth_step(below_upper, 0.03 * width, 0))
     colour += (0.8 * tones.lip_shadow - colour) * (0.7 * rim)[..., None]
     return colour.astype(np.float32)
@@ -176,8 +183,8 @@ def _paint_teeth(
 def _teeth_seen(target: np.ndarray, mesh: np.ndarray, tones: Tones) -> float:
     """How surely the picture shows teeth below its upper lip, 0 to 1."""
     upper, lower = mesh[UPPER_INNER_LIP[3:-3], :2], mesh[LOWER_INNER_LIP[3:-3], :2]
-    light = np.median(_pick(target, upper + 0.35 * (lower - upper)).mean(axis=1)) / max(float(tones.skin.mean()), 1.0)
-    return float(_smooth_step(np.float32(light), *_BRIGHT_INSIDE))
+    light = float(np.median(_pick(target, upper + 0.35 * (lower - upper)))) / max(float(tones.skin.mean()), 1.0)
+    return float(_smooth_step(light, *_BRIGHT_INSIDE))
 
 
 def _own_inside(
@@ -201,8 +208,8 @@ def _pick(target: np.ndarray, points: np.ndarray) -> np.ndarray:
     return target[y, x].astype(np.float32)
 
 
-def _smooth_step(value: np.ndarray, start: float | np.ndarray, end: float | np.ndarray) -> np.ndarray:
+def _smooth_step(value: float | np.ndarray, start: float | np.ndarray, end: float | np.ndarray) -> np.ndarray:
     """0 at `start`, 1 at `end` (which may lie below it), smooth between."""
-    span = np.asarray(end - start)
+    span = np.asarray(end - start, np.float64)
     share = np.clip((value - start) / np.where(span == 0, 1e-6, span), 0, 1)
     return share * share * (3 - 2 * share)

@@ -4,6 +4,7 @@ The caller blends frame * (1 - A) + RGB * A; RGB is the whole new picture wherev
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -43,9 +44,7 @@ def render_candidate(
     """
     if not _usable(target, target_mesh) or not _usable(candidate, candidate_mesh):
         return _untouched(target)
-    with_mouth = (mouth_weights() > 0)[np.minimum(warp.all_triangles(), 467)]
-    with_mouth &= warp.all_triangles() < 468
-    moved = _move_face(target, target_mesh, wanted, with_mouth.any(axis=1))
+    moved = _move_face(target, target_mesh, wanted, _mouth_triangles())
     if moved is None:
         return _untouched(target)
     shown = np.concatenate([moved.points[:468], wanted[:, 2:]], axis=1)
@@ -131,10 +130,17 @@ def _move_face(
     return _Moved(grid, points, under, picture, grid.enlarge(_cover_motion(offset)))
 
 
+@cache
+def _mouth_triangles() -> np.ndarray:
+    """Which triangles show something of a recorded mouth. (t,) bool"""
+    weights = np.pad(mouth_weights(), (0, len(warp.all_triangles())))
+    return (weights[warp.all_triangles()] > 0).any(axis=1)
+
+
 def _mouth_grid(moved: _Moved) -> warp.Grid:
     """The part of the moved face's grid around the mouth."""
     whole, step = moved.grid.window, moved.grid.step
-    around = moved.points[:468][mouth_weights() > 0]
+    around = moved.points[np.unique(warp.all_triangles()[_mouth_triangles()])]
     low = np.maximum(np.floor((around.min(axis=0) - _MOUTH_MARGIN - (whole.left, whole.top)) / step), 0) * step
     high = np.ceil(around.max(axis=0)) + _MOUTH_MARGIN
     window = Window(whole.left + int(low[0]), whole.top + int(low[1]), int(high[0]), int(high[1]))
@@ -183,9 +189,7 @@ def _move_mouth(
     slopes = face.astype(np.float32)
     x = cv2.blur(offset_x, (size, size)) + mouth.columns * slopes[0, 0] + mouth.rows * slopes[1, 0] + slopes[2, 0]
     y = cv2.blur(offset_y, (size, size)) + mouth.columns * slopes[0, 1] + mouth.rows * slopes[1, 1] + slopes[2, 1]
-    layer = cv2.remap(
-        candidate, mouth.enlarge(x), mouth.enlarge(y), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    layer = cv2.remap(candidate, mouth.enlarge(x), mouth.enlarge(y), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     weight = np.clip(weight, 0, 1)
     weight = cv2.blur(weight * weight * (3 - 2 * weight), (size, size))
     return layer.astype(np.float32), mouth.enlarge(weight)
@@ -201,7 +205,8 @@ def _match_light(layer: np.ndarray, base: np.ndarray, weight: np.ndarray, shown:
     hull = cv2.convexHull(np.round(shown[lip_points(), :2] - (mouth.left, mouth.top)).astype(np.int32))
     cv2.fillConvexPoly(lips, hull, 255)
     trust = np.minimum(trust * 2, 1) * (1 - cv2.resize(lips, size, interpolation=cv2.INTER_AREA) / np.float32(255))
-    trust *= np.abs(small_layer - small_base).max(axis=2) < 70  # moustaches, hands: not a matter of light
+    unlike = np.abs(small_layer - small_base).max(axis=2)
+    trust *= np.clip((90 - unlike) / 40, 0, 1)  # moustaches, hands: not a matter of light
     spread = max(float(np.ptp(shown[[61, 291], 0])) / _COLOUR_STEP * 0.35, 1.0)
     known = cv2.GaussianBlur(trust, (0, 0), spread)[..., None] + 1e-4
     of_layer = cv2.GaussianBlur(small_layer * trust[..., None], (0, 0), spread) / known

@@ -144,10 +144,10 @@ def measure_poses(meshes: np.ndarray) -> np.ndarray:
     """
     frames = find_frames(meshes)
     rotation = frames.rotation
-    gaze = -rotation[:, :, 2]
-    yaw = np.arctan2(gaze[:, 0], -gaze[:, 2])
-    pitch = np.arcsin(np.clip(gaze[:, 1], -1, 1))
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
+    upright = np.cos(roll) * rotation[:, :2, 2].T + np.sin(roll) * (rotation[:, 1::-1, 2] * [1, -1]).T
+    yaw = np.arctan2(-upright[0], rotation[:, 2, 2])
+    pitch = np.arcsin(np.clip(-upright[1], -1, 1))
     return np.concatenate([np.degrees(np.stack([yaw, pitch, roll], axis=1)), frames.scale[:, None]], axis=1)
 
 

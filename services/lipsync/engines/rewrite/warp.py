@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -109,7 +110,7 @@ def _reach(source: np.ndarray, motion: np.ndarray, triangles: np.ndarray) -> np.
 @cache
 def _neighbours() -> np.ndarray:
     """Row-normalised adjacency of the skin's points. (468, 468)"""
-    linked = np.zeros((468, 468), np.float32)
+    linked = np.zeros((468, 468))
     for first, second in ((0, 1), (1, 2), (2, 0)):
         triangles = skin_triangles()
         linked[triangles[:, first], triangles[:, second]] = 1
@@ -145,7 +146,7 @@ def all_triangles() -> np.ndarray:
     count = len(FACE_OVAL)
     rings = [FACE_OVAL, 468 + np.arange(count), 468 + count + np.arange(count)]
     surroundings = []
-    for inner, outer in zip(rings[:-1], rings[1:], strict=True):
+    for inner, outer in pairwise(rings):
         following_inner, following_outer = np.roll(inner, -1), np.roll(outer, -1)
         surroundings += [np.stack([inner, outer, following_outer], 1)]
         surroundings += [np.stack([inner, following_outer, following_inner], 1)]

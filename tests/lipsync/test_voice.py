@@ -1,0 +1,83 @@
+"""Speech into features and mouths: loudness and channel must not matter, silence must rest."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.lipsync.engines import SPEECH_RATE
+from services.lipsync.engines.rewrite import shape, voice
+
+from .people import speak
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 9000), st.lists(st.integers(0, 3000), max_size=8))
+def test_pieces_of_any_size_give_the_same_features(length: int, cuts: list[int]) -> None:
+    speech = np.random.default_rng(length).normal(0, 0.1, length).astype(np.float32)
+    stream = voice.MelStream()
+    for piece in np.split(speech, np.sort(np.minimum(cuts, length))):
+        stream.add(piece)
+    mel = stream.finish()
+    assert len(mel) == -(-length // voice.HOP)
+    np.testing.assert_allclose(mel, voice.mel_of(speech), atol=1e-5)
+
+
+def test_a_tone_lands_in_its_band_at_its_time() -> None:
+    speech = np.zeros(SPEECH_RATE, np.float32)
+    first, last = 4000, 8000
+    speech[first:last] = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(last - first) / SPEECH_RATE)
+    mel = voice.mel_of(speech)
+    band = int(mel[37].argmax())
+    centre = voice.mel_filters()[:, band].argmax() * SPEECH_RATE / voice.FFT
+    assert abs(centre - 1000) < 100
+    loud = np.flatnonzero(mel[:, band] > mel[37, band] - 3)
+    assert abs(loud[0] - first / voice.HOP) <= 1
+    assert abs(loud[-1] - last / voice.HOP) <= 1
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.3, 3.0])
+def test_loudness_does_not_matter(gain: float) -> None:
+    speech, _ = speak(8)
+    model = voice.load_voice_model()
+    normal = model.predict(voice.make_features(voice.mel_of(speech)))
+    other = model.predict(voice.make_features(voice.mel_of(speech * gain)))
+    assert np.corrcoef(normal[:, 0], other[:, 0])[0, 1] > 0.97
+    assert abs(normal[:, 0].std() / other[:, 0].std() - 1) < 0.2
+
+
+def test_a_dull_microphone_hardly_matters() -> None:
+    speech, _ = speak(8)
+    dull = np.convolve(speech, [0.6, 0.3, 0.1])[: len(speech)].astype(np.float32)
+    model = voice.load_voice_model()
+    normal, other = (model.predict(voice.make_features(voice.mel_of(sound)))[:, 0] for sound in (speech, dull))
+    assert np.corrcoef(normal, other)[0, 1] > 0.9
+
+
+def test_speech_is_told_from_pauses() -> None:
+    speech, _ = speak(3)
+    pause = np.random.default_rng(0).normal(0, 1e-3, 2 * SPEECH_RATE).astype(np.float32)
+    activity = voice.find_activity(voice.mel_of(np.concatenate([speech, pause, speech])))
+    assert activity[325:475].max() < 0.1
+    assert activity[:290].mean() > 0.6
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-4, 1e-3])
+def test_nobody_speaks_in_silence(level: float) -> None:
+    silence = np.random.default_rng(0).normal(0, 1, 3 * SPEECH_RATE).astype(np.float32) * np.float32(level)
+    assert voice.find_activity(voice.mel_of(silence)).max() < 0.2
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 401])
+def test_hardly_any_sound_is_no_trouble(length: int) -> None:
+    features = voice.make_features(voice.mel_of(np.ones(length, np.float32)))
+    assert features.shape == (len(features), voice.BANDS + 1)
+    answer = voice.load_voice_model().predict(features)
+    assert answer.shape == (len(features), shape.MEASURES)
+    assert np.isfinite(answer).all()
+
+
+def test_broken_samples_do_not_spread() -> None:
+    speech, _ = speak(2)
+    speech[8000:8010] = np.nan
+    assert np.isfinite(voice.make_features(voice.mel_of(speech))).all()
