@@ -62,9 +62,10 @@ def draw_moments(photo: np.ndarray, video: Path, path: Path) -> None:
     with av.open(str(video)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     picks = np.linspace(0, len(frames) - 1, MOMENTS + 2).astype(int)[1:-1]
-    face = np.s_[20:260, 130:330]
+    face = np.s_[50:215, 155:295]
     columns = [np.vstack([photo[face], frames[pick][face]]) for pick in picks]
-    cv2.imwrite(str(path), np.hstack(columns)[:, :, ::-1])
+    sheet = cv2.resize(np.hstack(columns), None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(path), sheet[:, :, ::-1])
 
 
 def say_ready(service: str, address: str, seconds: float) -> None:

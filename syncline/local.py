@@ -67,6 +67,11 @@ class LocalStack:
     def server(self) -> str:
         return self._addresses["orchestrator"]
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each service."""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def __enter__(self) -> Self:
         root = find_services()
         self._log_folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from sqlalchemy.sql.functions import FunctionElement
 BUSY_SECONDS = 30  # how long a writer waits for its turn
 
 
-class now(FunctionElement[int]):
+class now(FunctionElement[int]):  # noqa: N801 - reads as the SQL it is
     """The database's own time, in milliseconds since the Unix epoch; does not stand still within a transaction."""
 
     type = sa.BigInteger()

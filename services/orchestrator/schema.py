@@ -1,5 +1,7 @@
 """The tables. Times are milliseconds since the Unix epoch by the database's clock; JSON is text."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeEngine
 
@@ -16,7 +18,7 @@ metadata = MetaData(
 _Serial: TypeEngine[int] = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _lease_columns() -> list[Column]:  # type: ignore[type-arg]
+def _lease_columns() -> list[Column[Any]]:
     """Who works on a row, until when, and the token that tells this owner from those before."""
     return [
         Column("owner", String(128)),

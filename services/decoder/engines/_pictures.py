@@ -1,7 +1,6 @@
 """Decoded pictures -> frames: which layout a picture keeps or gets; upright, even-sized, copied only if it must be."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import cv2
@@ -104,8 +103,11 @@ class Delivery:
         )
 
 
-def choose_delivery(picture: av.VideoFrame) -> Delivery:
-    """From the first picture of a stream. Raises Refusal PICTURE_TOO_SMALL, UNSUPPORTED_MEDIA."""
+def choose_delivery(picture: av.VideoFrame, mirrored: bool = False) -> Delivery:
+    """From the first picture of a stream; `mirrored`: to be mirrored as well as turned.
+
+    Raises Refusal PICTURE_TOO_SMALL, UNSUPPORTED_MEDIA.
+    """
     width, height = picture.width, picture.height
     if min(width, height) < MIN_SIDE:
         message = f"The picture is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed."
@@ -114,7 +116,7 @@ def choose_delivery(picture: av.VideoFrame) -> Delivery:
         message = f"The picture is {width} x {height} pixels; at most {MAX_SIDE} a side are possible. Scale it down."
         raise Refusal("UNSUPPORTED_MEDIA", message, width=width, height=height)
     is_rgb = picture.format.is_rgb or picture.format.has_palette
-    orientation = _read_orientation(picture)
+    orientation = _read_orientation(picture, mirrored)
     pixel_format = _choose_layout(picture, is_rgb)
     if orientation.transposed and pixel_format in (PixelFormat.YUV422P, PixelFormat.YUV422P10):
         # Lying on its side 4:2:2 halves the height instead of the width, which no layout of ours does.
@@ -150,15 +152,18 @@ def _sws_matrix(matrix: int) -> SwsMatrix:
     return {5: SwsMatrix.ITU601, 6: SwsMatrix.ITU601, 9: SwsMatrix.BT2020}.get(matrix, SwsMatrix.ITU709)
 
 
-def _read_orientation(picture: av.VideoFrame) -> Orientation:
-    side_data: Any = picture.side_data.get("DISPLAYMATRIX")  # typed as holding motion vectors alone
-    if side_data is None:
-        return Orientation()
-    # Rows of (a, b, u), (c, d, v), (x, y, w): a point goes to (a x + c y, b x + d y).
-    a, b, _, c, d, *_ = np.frombuffer(bytes(side_data), np.int32).tolist()
-    if abs(b) > abs(a):
-        return Orientation(True, c < 0, b < 0)
-    return Orientation(False, a < 0, d < 0)
+def _read_orientation(picture: av.VideoFrame, mirrored: bool) -> Orientation:
+    # PyAV 18.1 cannot list the side data of pictures with EXIF, which is of a kind that it does not know; of their
+    # display matrix it tells the angle, measured by where the matrix's first column points.
+    transposed, flip_x, flip_y = {
+        0: (False, False, False),
+        90: (True, True, False),
+        180: (False, True, True),
+        270: (True, False, True),
+    }[round(-picture.rotation / 90) * 90 % 360]
+    if mirrored:
+        return Orientation(transposed, flip_x != transposed, flip_y == transposed)
+    return Orientation(transposed, flip_x, flip_y)
 
 
 def _turn(samples: np.ndarray, orientation: Orientation) -> np.ndarray:

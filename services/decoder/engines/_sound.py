@@ -18,6 +18,8 @@ MAX_CHANNELS = 8
 _JITTER = Fraction(5, 1000)  # seconds
 _MAX_GAP = 3600  # seconds; beyond it timestamps are broken, and the silence would never end
 _SILENCE_STEP = 1  # seconds of silence made at a time
+# Mixing down must not go beyond full scale; with floats swresample would let it.
+_MIXING = {"rematrix_maxval": "1.0"}
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -60,7 +62,7 @@ def _resample(runs: Iterator[tuple[np.ndarray, str, int]], layout: str, rate: in
         if resampler is None or (own_layout, own_rate) != given:  # first, or the stream changes its form midway
             if resampler is not None:
                 yield from _to_samples(resampler.resample(None))
-            resampler, given = av.AudioResampler("flt", layout, rate), (own_layout, own_rate)
+            resampler, given = av.AudioResampler("flt", layout, rate, options=_MIXING), (own_layout, own_rate)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples).reshape(1, -1), "flt", own_layout)
         frame.sample_rate = own_rate
         yield from _to_samples(resampler.resample(frame))

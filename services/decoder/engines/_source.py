@@ -1,5 +1,6 @@
 """Opening files that strangers send: what may be read, where time 0 is, and every failure as a Refusal."""
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ _MAGIC = {  # offset -> beginnings of media files
         b"GIF8", b"FORM", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"0&\xb2u", b"\x06\x0e+4"),
     4: (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"),
 }  # fmt: skip
+_PACKET = 188  # bytes of an MPEG transport stream's packets, each of which begins with a "G"
+
+_EXIF_WITHIN = 128 * 1024  # bytes from a JPEG file's beginning
+_ORIENTATION_TAG = 0x0112
 
 _TRUNCATED = "The file ends too early or is damaged, so that nothing in it can be decoded. Export or upload it again."
 _NOT_MEDIA = "The file is no video, photo or sound recording. Send MP4, MOV, WebM, MKV, AVI, JPEG, PNG, WAV or MP3."
@@ -42,8 +47,10 @@ _UNSUPPORTED = "The file uses something that this decoder does not know. Convert
 def looks_like_media(path: Path) -> bool:
     """The file begins as media files begin; says nothing about the rest."""
     with path.open("rb") as file:
-        head = file.read(16)
-    return any(head.startswith(beginnings, offset) for offset, beginnings in _MAGIC.items())
+        head = file.read(_PACKET + 1)
+    return head[:1] == head[_PACKET:] == b"G" or any(
+        head.startswith(beginnings, offset) for offset, beginnings in _MAGIC.items()
+    )
 
 
 def refuse_broken(path: Path) -> Refusal:
@@ -87,6 +94,11 @@ class Source:
     def is_photo(self) -> bool:
         return self.container.format.name in PHOTO_FORMATS
 
+    @property
+    def is_mirrored(self) -> bool:
+        """A photo whose EXIF orientation mirrors it, as some front cameras do; PyAV tells its rotation alone."""
+        return self.is_photo and _read_exif_orientation(self.path) in (2, 4, 5, 7)
+
     def read_packets(self, streams: Sequence[Stream]) -> Iterator[Packet]:
         """Packets in file order, then one empty packet per stream that flushes its decoder."""
         for stream in self.container.streams:
@@ -122,6 +134,23 @@ class Source:
                 self.damaged += 1
             else:
                 yield from decoded
+
+
+def _read_exif_orientation(path: Path) -> int:
+    """Of a JPEG file; 1, upright, where none is told."""
+    with path.open("rb") as file:
+        _, marker, tiff = file.read(_EXIF_WITHIN).partition(b"Exif\0\0")
+    order = "<" if tiff.startswith(b"II") else ">"
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(count if marker else 0):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * entry)
+            if tag == _ORIENTATION_TAG:
+                return int(value)
+    except struct.error:  # cut off or damaged
+        pass
+    return 1
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class PyAVDecoder:
         with open_source(path) as source:
             if source.video is not None or "video" in source.undecodable:
                 picture = _read_first(source.decode_video(), source)
-                delivery = choose_delivery(picture)
+                delivery = choose_delivery(picture, source.is_mirrored)
         with open_source(path) as source:
             return gather_facts(source, delivery, picture)
 
@@ -45,7 +45,7 @@ class PyAVDecoder:
             source = stack.enter_context(open_source(path))
             pictures = source.decode_video()
             first = _read_first(pictures, source)
-            delivery = choose_delivery(first)
+            delivery = choose_delivery(first, source.is_mirrored)
             clock = _Clock.of(source)
             pictures = chain([first], () if source.is_photo else pictures)
             if start is not None and first.pts is not None:

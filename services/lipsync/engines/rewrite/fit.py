@@ -167,21 +167,26 @@ def _fit_correction(inputs: np.ndarray, missing: np.ndarray) -> np.ndarray:
         others = np.setdiff1d(np.arange(frames), block)
         bias = missing[others].mean(axis=0)
         nothing += ((missing[block] - bias)[:, 0] ** 2).sum()
-        for place, penalty in enumerate(_PENALTIES):
-            weights = _ridge(inputs[others], missing[others], penalty)
+        for place, weights in enumerate(_ridges(inputs[others], missing[others])):
             errors[place] += ((missing[block] - inputs[block] @ weights)[:, 0] ** 2).sum()
     if errors.min() >= nothing:
         weights = np.zeros((inputs.shape[1], missing.shape[1]))
         weights[-1] = missing.mean(axis=0)
         return weights
-    return _ridge(inputs, missing, _PENALTIES[int(errors.argmin())])
+    return _ridges(inputs, missing)[int(errors.argmin())]
 
 
-def _ridge(inputs: np.ndarray, outputs: np.ndarray, penalty: float) -> np.ndarray:
-    """Weights (inputs, outputs); the last input, which is 1, goes free."""
-    penalties = np.full(inputs.shape[1], penalty * len(inputs) / 1000)
-    penalties[-1] = 1e-6
-    return np.linalg.solve(inputs.T @ inputs + np.diag(penalties), inputs.T @ outputs)
+def _ridges(inputs: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
+    """Weights (inputs, outputs) for each of _PENALTIES; the last input, which is 1, goes free."""
+    mean, bias = inputs[:, :-1].mean(axis=0), outputs.mean(axis=0)
+    centred = inputs[:, :-1] - mean
+    variances, axes = np.linalg.eigh(centred.T @ centred)
+    along = axes.T @ (centred.T @ (outputs - bias))
+    found = []
+    for penalty in _PENALTIES:
+        weights = axes @ (along / (np.maximum(variances, 0) + penalty * len(inputs) / 1000)[:, None])
+        found.append(np.concatenate([weights, (bias - mean @ weights)[None]]))
+    return found
 
 
 def _find_gain(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

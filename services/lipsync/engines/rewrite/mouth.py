@@ -155,7 +155,7 @@ def _paint(
     tongue = _smooth_step(level, 0.5, 1.0) * np.clip(1 - off_centre**2, 0, 1) * min(1.0, 0.4 + opening)
     colour = shadow + (flesh - shadow) * tongue[..., None]
     enamel, where = _paint_teeth(tones, along, below_upper, gap, width)
-    colour += (enamel - colour) * (teeth * where * _smooth_step(opening, 0.05, 0.14))[..., None]
+    colour += (enamel - colour) * (teeth * where * _smooth_step(opening, 0.06, 0.18))[..., None]
     rim = np.maximum(_smooth_step(gap - below_upper, 0.06 * width, 0), _smooth_step(below_upper, 0.03 * width, 0))
     colour += (0.8 * tones.lip_shadow - colour) * (0.7 * rim)[..., None]
     return colour.astype(np.float32)

@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 
 from services.lipsync.engines.rewrite import warp
-from services.lipsync.engines.rewrite.masks import LOWER_INNER_LIP, UPPER_INNER_LIP, lip_points, mouth_weights
+from services.lipsync.engines.rewrite.masks import (
+    LOWER_INNER_LIP,
+    UPPER_INNER_LIP,
+    inner_lip_ring,
+    mouth_weights,
+    outer_lip_ring,
+)
 from services.lipsync.engines.rewrite.mouth import draw_contact, draw_inside, measure_gap
 from services.lipsync.engines.rewrite.warp import Window
 
@@ -196,14 +202,17 @@ def _move_mouth(
 
 
 def _match_light(layer: np.ndarray, base: np.ndarray, weight: np.ndarray, shown: np.ndarray, mouth: Window) -> None:
-    """Gives the recorded mouth the light of the face around it, smoothly, judged on the skin where both are seen."""
+    """Gives the recorded mouth the light of the face around it, smoothly, judged where both show skin or lips."""
     size = (max(1, layer.shape[1] // _COLOUR_STEP), max(1, layer.shape[0] // _COLOUR_STEP))
     small_layer, small_base, trust = (
         cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (layer, base, weight)
     )
     lips = np.zeros(layer.shape[:2], np.uint8)
-    hull = cv2.convexHull(np.round(shown[lip_points(), :2] - (mouth.left, mouth.top)).astype(np.int32))
-    cv2.fillConvexPoly(lips, hull, 255)
+    corner = (mouth.left, mouth.top)
+    cv2.fillPoly(lips, [np.round(outer_lip_ring(shown) - corner).astype(np.int32)], 128)
+    inside = np.round(inner_lip_ring(shown) - corner).astype(np.int32)
+    cv2.fillPoly(lips, [inside], 255)
+    cv2.polylines(lips, [inside], True, 255, 5)
     trust = np.minimum(trust * 2, 1) * (1 - cv2.resize(lips, size, interpolation=cv2.INTER_AREA) / np.float32(255))
     unlike = np.abs(small_layer - small_base).max(axis=2)
     trust *= np.clip((90 - unlike) / 40, 0, 1)  # moustaches, hands: not a matter of light

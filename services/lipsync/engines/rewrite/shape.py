@@ -145,9 +145,11 @@ def measure_poses(meshes: np.ndarray) -> np.ndarray:
     frames = find_frames(meshes)
     rotation = frames.rotation
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
-    upright = np.cos(roll) * rotation[:, :2, 2].T + np.sin(roll) * (rotation[:, 1::-1, 2] * [1, -1]).T
-    yaw = np.arctan2(-upright[0], rotation[:, 2, 2])
-    pitch = np.arcsin(np.clip(-upright[1], -1, 1))
+    back = rotation[:, :, 2]  # where the back of the head is; first of all unrolled
+    across = np.cos(roll) * back[:, 0] + np.sin(roll) * back[:, 1]
+    down = np.cos(roll) * back[:, 1] - np.sin(roll) * back[:, 0]
+    yaw = np.arctan2(-across, back[:, 2])
+    pitch = np.arcsin(np.clip(-down, -1, 1))
     return np.concatenate([np.degrees(np.stack([yaw, pitch, roll], axis=1)), frames.scale[:, None]], axis=1)
 
 

@@ -25,6 +25,7 @@ MEL_PER_STEP = SPEECH_RATE // HOP // MOUTH_RATE
 CONTEXT = np.arange(-10, 11, 2)  # mel pairs around a step, in steps of 20 ms: 200 ms either side
 LEVEL_WINDOW = 600  # mel frames (6 s) either side over which loudness and channel are evened out
 QUIET = 1e-5  # power under which a band counts as silent (about -50 dB of full scale)
+STEADY = 1.2  # logarithm of power; sound that varies less than this over time is nobody's speech
 _CHUNK = 4096  # steps predicted at a time
 
 
@@ -85,10 +86,9 @@ def find_activity(mel: np.ndarray) -> np.ndarray:
     loudness = _blur(mel[:, 2:26].mean(axis=1), 3)
     floor, speech = np.percentile(loudness, [5, 95])
     silence = np.log(QUIET)
-    # A recording without pauses has no floor of its own, one without speech no speech.
-    floor = min(floor, speech - 4.0)
-    if speech < silence + 2.0:
+    if speech < silence + 2.0 or speech - floor < STEADY:
         return np.zeros(len(mel), np.float32)
+    floor = min(floor, speech - 4.0)  # a recording without pauses has no floor of its own
     threshold = max(floor + 0.35 * (speech - floor), silence + 1.0)
     softness = max(0.06 * (speech - floor), 0.2)
     sure = 1 / (1 + np.exp(-np.clip((loudness - threshold) / softness, -30, 30)))

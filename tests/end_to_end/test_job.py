@@ -1,0 +1,153 @@
+"""The main job on generated media whose truth is known: what changes, what must not, and when."""
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from syncline import Client, errors
+from syncline.types import JobState
+from tests.end_to_end.conftest import RATE, read_video, sway, write_video
+
+FACE = np.s_[60:280, 140:320]  # of the portrait: the head with room to sway
+MOUTH = np.s_[150:215, 190:265]
+
+
+def speech_seconds(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return float(container.streams.audio[0].duration * container.streams.audio[0].time_base)
+
+
+@pytest.fixture(scope="session")
+def spoken(client: Client, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """portrait.mp4 made to say speech.wav."""
+    out = tmp_path_factory.mktemp("out") / "spoken.mp4"
+    client.run(media / "portrait.mp4", media / "speech.wav", out, sync_mode="loop", crf=12)
+    return out
+
+
+def test_the_result_is_h264_and_aac_as_long_as_the_speech(spoken: Path, media: Path) -> None:
+    seconds = speech_seconds(media / "speech.wav")
+    with av.open(str(spoken)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        assert (video.codec_context.name, audio.codec_context.name) == ("h264", "aac")
+        assert (video.width, video.height) == (512, 480)
+        assert float(audio.duration * audio.time_base) == pytest.approx(seconds, abs=0.05)
+    _, times = read_video(spoken)
+    assert times == [Fraction(number) / RATE for number in range(len(times))]
+    assert 0 <= len(times) / RATE - seconds < 1 / RATE
+
+
+def test_the_file_says_that_it_is_ai_generated_and_plays_while_it_loads(spoken: Path) -> None:
+    with av.open(str(spoken)) as container:
+        assert "AI-generated" in container.metadata["comment"]
+    head = spoken.read_bytes()[:4096]
+    assert b"moov" in head
+    assert b"mdat" not in head.split(b"moov")[0]
+
+
+def test_the_mouth_moves_and_the_rest_stays(spoken: Path, media: Path) -> None:
+    source, _ = read_video(media / "portrait.mp4")
+    result, _ = read_video(spoken)
+    inside, outside = [], []
+    for number, frame in enumerate(result):
+        change = np.abs(frame.astype(int) - source[number % len(source)])
+        inside.append(change[MOUTH].mean())
+        change[FACE] = 0
+        outside.append(change.mean())
+    assert max(outside) < 1.5  # the encoder's loss
+    assert max(inside) > 4  # the mouth opens
+    assert np.std(inside) > 0.5  # and does not just stand open
+
+
+def test_the_report_accounts_for_every_frame(client: Client, media: Path, spoken: Path) -> None:
+    job = client.create_job(
+        client.upload(media / "portrait.mp4"), client.upload(media / "speech.wav"), sync_mode="loop", crf=12
+    )
+    job = client.result(job)
+    report = client.report(job)
+    json.dumps(report)
+    ranges = report["frames"]["ranges"]
+    assert ranges[0]["first"] == 0
+    assert all(after["first"] == before["last"] + 1 for before, after in pairwise(ranges))
+    assert ranges[-1]["last"] + 1 == report["result"]["frames"] == sum(report["frames"]["by_outcome"].values())
+    assert {stage: engine["name"] for stage, engine in report["engines"].items()} == {
+        "decoder": "pyav",
+        "detector": "blazeface",
+        "lipsync": "rewrite",
+        "restorer": "classic",
+    }
+    assert all(len(model["sha256"]) == 64 for engine in report["engines"].values() for model in engine["models"])
+    # The source was analysed for the job before: the same job again costs no analysis, and gives the same bytes.
+    assert report["seconds"]["analyse"] < 1
+    assert client.download(job, spoken.with_name("again.mp4")).read_bytes() == spoken.read_bytes()
+
+
+@pytest.mark.parametrize("sync_mode", ["loop", "bounce", "cut_off"])
+def test_length_follows_the_sync_mode(client: Client, media: Path, tmp_path: Path, sync_mode: str) -> None:
+    client.run(
+        media / "portrait.mp4", media / "long.wav", tmp_path / "out.mp4", sync_mode=sync_mode, preset="ultrafast"
+    )
+    frames, times = read_video(tmp_path / "out.mp4")
+    source, _ = read_video(media / "portrait.mp4")
+    wanted = 60 / RATE if sync_mode == "cut_off" else speech_seconds(media / "long.wav")
+    assert 0 <= len(frames) / RATE - wanted < 1 / RATE
+    assert times == [Fraction(number) / RATE for number in range(len(times))]
+    order = {
+        "loop": lambda number: number % 60,
+        "bounce": lambda number: min(number % 118, 118 - number % 118),
+        "cut_off": lambda number: number,
+    }[sync_mode]
+    for number in (0, 30, 59, 60, 61, 100, 119, 125):
+        if number < len(frames):
+            strip = np.s_[300:, :]  # below the face: shows which source frame this is
+            errors_ = [np.abs(frames[number][strip].astype(int) - picture[strip]).mean() for picture in source]
+            best = errors_[order(number)]
+            assert best <= min(errors_) + 0.3, f"frame {number} shows frame {int(np.argmin(errors_))}"
+
+
+def test_a_photo_speaks_for_as_long_as_the_speech(client: Client, media: Path, tmp_path: Path) -> None:
+    job = client.run(media / "portrait.png", media / "speech.wav", tmp_path / "out.mp4")
+    frames, times = read_video(tmp_path / "out.mp4")
+    assert times[1] == Fraction(1, 25)
+    assert 0 <= len(frames) / 25 - speech_seconds(media / "speech.wav") < 1 / 25
+    moving = np.std([frame[MOUTH].mean() for frame in frames])
+    still = np.std([frame[300:].mean() for frame in frames])
+    assert moving > 5 * still
+    assert set(client.report(job)["frames"]["by_outcome"]) <= {"drawn", "warped"}
+
+
+def test_frames_without_a_face_pass_through_and_are_counted(client: Client, media: Path, tmp_path: Path) -> None:
+    import skimage.data
+
+    photo = skimage.data.astronaut()
+    noise = np.random.default_rng(0).integers(60, 120, (30, 32, 3), np.uint8)
+    hidden = np.kron(noise, np.ones((16, 16, 1), np.uint8))
+    pictures = [hidden if 20 <= number < 35 else sway(photo, number) for number in range(50)]
+    write_video(tmp_path / "hidden.mp4", pictures)
+    job = client.run(tmp_path / "hidden.mp4", media / "speech.wav", tmp_path / "out.mp4")
+    report = client.report(job)
+    passed = [run for run in report["frames"]["ranges"] if run["outcome"] == "no_face"]
+    assert [(run["first"], run["last"]) for run in passed] == [(20, 34)]
+    source, _ = read_video(tmp_path / "hidden.mp4")
+    frames, _ = read_video(tmp_path / "out.mp4")
+    assert np.abs(frames[27].astype(int) - source[27]).mean() < 2
+
+
+def test_a_cancelled_job_ends_and_the_next_one_runs(client: Client, media: Path, tmp_path: Path) -> None:
+    video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
+    job = client.create_job(video, audio, sync_mode="bounce", preset="slower")
+    for event in client.watch(job):
+        if event.job.state is JobState.RUNNING:
+            client.cancel(job)
+    assert client.get(job).state is JobState.CANCELLED
+    with pytest.raises(errors.JobCancelled):
+        client.result(job)
+    with pytest.raises(errors.SynclineError):
+        client.download(job, tmp_path / "out.mp4")
+    assert not list(tmp_path.iterdir())
+    client.run(media / "portrait.png", media / "speech.wav", tmp_path / "next.mp4", preset="ultrafast")
