@@ -18,7 +18,12 @@ def to_speech(packet: Packet) -> np.ndarray:
 
 
 def to_track(batch: pb.TrackBatch, due: int) -> list[TrackPoint]:
-    """Raises Refusal OUT_OF_ORDER when frames are missing or repeated; `due` is the number the first must have."""
+    """Raises Refusal INVALID_BATCH for no frames, OUT_OF_ORDER when frames are missing or repeated.
+
+    `due`: the number the first must have.
+    """
+    if not batch.points:
+        raise Refusal("INVALID_BATCH", "a batch must hold a frame at least", sequence=batch.sequence)
     for number, point in enumerate(batch.points, due):
         if point.frame != number:
             raise Refusal("OUT_OF_ORDER", f"track frame {point.frame} came where {number} was due")

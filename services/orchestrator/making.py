@@ -15,6 +15,7 @@ from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore, Asset
 from services.orchestrator.encoding import EncodeSettings, assemble
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.feed import FrameFeed
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
@@ -163,25 +164,29 @@ class JobRun:
         segments = await in_thread(self.store.list_segments, self.job.id)
         done = sum(segment.frame_count for segment in segments if segment.result is not None)
         self.progress.advance(done)
-        while True:
-            claimed = await in_thread(self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
-            if claimed is None:
-                if await self._all_done():
+        metadata = (("syncline-job", self.job.id),)
+        async with FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata) as feed:
+            while True:
+                claimed = await in_thread(self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
+                if claimed is not None:
+                    await self._render_one(render, feed, *claimed, done)
+                    done += claimed[0].frame_count
+                    self.progress.advance(done)
+                elif await self._all_done():
                     return
-                await asyncio.sleep(_WAIT_SECONDS)
-                continue
-            await self._render_one(render, *claimed, done)
-            done += claimed[0].frame_count
-            self.progress.advance(done)
+                else:
+                    await asyncio.sleep(_WAIT_SECONDS)
 
-    async def _render_one(self, render: RenderJob, segment: SegmentRecord, lease: Lease, done: int) -> None:
+    async def _render_one(
+        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
+    ) -> None:
         metadata = (("syncline-job", self.job.id), ("syncline-segment", str(segment.index)))
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
         beating = asyncio.ensure_future(self._keep_segment(lease))
         try:
             with self.artifacts.scratch(suffix=".mp4") as path:
                 encoded = 0
-                async for report in render_segment(self.stages, render, span, path, metadata):
+                async for report in render_segment(self.stages, feed, render, span, path, metadata):
                     encoded = sum(count for _, _, count in report.outcomes)
                     self.progress.advance(done + encoded)
                 asset = await in_thread(self.artifacts.adopt, path)

@@ -12,6 +12,7 @@ import numpy as np
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.encoding import EncodeSettings, SegmentEncoder
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.feed import FrameFeed
 from services.orchestrator.pipeline import pass_through
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
@@ -26,7 +27,9 @@ from syncline.v1 import lipsync_pb2, restorer_pb2
 
 # What is held of a stretch of video that plays backwards: it is decoded forwards. Unit: bytes.
 _REVERSE_BYTES = 256 * 1024 * 1024
-_HELD_BATCH = 4  # frames at a time from what is held
+# How many frames' crops travel together: enough to be worth a message, few enough that frames do not pile up.
+_BATCH_BYTES = 16 * 1024 * 1024  # of whole frames
+_MAX_BATCH = 8  # frames
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class _Batch:
 
 
 async def render_segment(
-    stages: Stages, job: RenderJob, span: SegmentSpan, path: Path, metadata: Metadata
+    stages: Stages, feed: FrameFeed, job: RenderJob, span: SegmentSpan, path: Path, metadata: Metadata
 ) -> AsyncIterator[SegmentReport]:
     """Encodes the segment into `path`; yields its report as it grows, after each batch of frames."""
     report = SegmentReport()
@@ -104,7 +107,7 @@ async def render_segment(
                 if digest in sync.opened.missing:
                     for chunk, payload in blob_chunks(blob):
                         await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
-            batches = _cut_batches(stages, job, span, metadata, report)
+            batches = _cut_batches(feed, job, span, report)
             synced = pass_through(sync, batches, _to_sync, _take_synced)
             restored = pass_through(restore, synced, _restorer_packets(job.restorer_strength), _take_restored)
             async for batch in restored:
@@ -116,59 +119,54 @@ async def render_segment(
 
 
 async def _cut_batches(
-    stages: Stages, job: RenderJob, span: SegmentSpan, metadata: Metadata, report: SegmentReport
+    feed: FrameFeed, job: RenderJob, span: SegmentSpan, report: SegmentReport
 ) -> AsyncIterator[_Batch]:
-    numbers = range(span.first_frame, span.first_frame + span.frame_count)
-    for stretch in _stretches(job.timeline.source[numbers.start : numbers.stop], _reverse_limit(job)):
-        async for batch in _decode_stretch(stages, job, numbers, stretch, metadata):
-            yield await in_thread(_cut, job, batch, report)
+    size = max(1, min(_MAX_BATCH, _BATCH_BYTES // job.encode.format.frame_bytes))
+    waiting: list[tuple[int, int, Frame]] = []
+    async for pictures in _order_pictures(feed, job, span):
+        waiting += pictures
+        while len(waiting) >= size:
+            yield await in_thread(_cut, job, waiting[:size], report)
+            waiting = waiting[size:]
+    if waiting:
+        yield await in_thread(_cut, job, waiting, report)
 
 
-def _stretches(sources: np.ndarray, reverse_limit: int) -> Iterator[range]:
-    """Index ranges within which the source frame steps by +1, stays, or steps by -1 for at most `reverse_limit`."""
-    first = 0
-    while first < len(sources):
-        end = first + 1
-        step = int(sources[end] - sources[first]) if end < len(sources) else 1
-        if step in (1, 0, -1):
-            while end < len(sources) and sources[end] - sources[end - 1] == step:
-                if step == -1 and end - first >= reverse_limit:
-                    break
-                end += 1
-        yield range(first, end)
-        first = end
+async def _order_pictures(
+    feed: FrameFeed, job: RenderJob, span: SegmentSpan
+) -> AsyncIterator[list[tuple[int, int, Frame]]]:
+    """(output frame, source frame, picture) in output order, a few at a time."""
+    number = span.first_frame
+    for stretch in _stretches(job.timeline.source[number : number + span.frame_count], _reverse_limit(job)):
+        low, high = int(stretch.min()), int(stretch.max())
+        forwards = stretch[-1] > stretch[0]
+        held: list[Frame] = []  # of a stretch that does not play forwards
+        async for frames in feed.frames(low, high):
+            if forwards:
+                yield [(number + place, low + place, frame) for place, frame in enumerate(frames)]
+                low, number = low + len(frames), number + len(frames)
+            else:
+                held += frames
+        if held:
+            yield [(number + place, int(source), held[source - low]) for place, source in enumerate(stretch)]
+            number += len(stretch)
+
+
+def _stretches(sources: np.ndarray, reverse_limit: int) -> Iterator[np.ndarray]:
+    """Runs of source frames that go up by one, stay, or go down by one; of the last at most `reverse_limit` frames."""
+    while len(sources):
+        steps = np.diff(sources)
+        step = int(steps[0]) if len(steps) and abs(steps[0]) <= 1 else 1
+        breaks = np.flatnonzero(steps != step)
+        length = int(breaks[0]) + 1 if len(breaks) else len(sources)
+        if step < 0:
+            length = min(length, reverse_limit)
+        yield sources[:length]
+        sources = sources[length:]
 
 
 def _reverse_limit(job: RenderJob) -> int:
     return max(8, _REVERSE_BYTES // job.encode.format.frame_bytes)
-
-
-async def _decode_stretch(
-    stages: Stages, job: RenderJob, numbers: range, stretch: range, metadata: Metadata
-) -> AsyncIterator[list[tuple[int, int, Frame]]]:
-    """(output frame, source frame, picture) in output order, a few at a time."""
-    sources = job.timeline.source[numbers[stretch[0]] : numbers[stretch[-1]] + 1]
-    low, high = int(sources.min()), int(sources.max())
-    end = int(job.pts[high + 1]) * job.time_base if high + 1 < len(job.pts) else None
-    start = int(job.pts[low]) * job.time_base
-    held: list[Frame] = []  # of a stretch that does not play forwards
-    expected = low
-    async with stages.decode_frames(job.source, metadata, start, end) as reader:
-        async for frames in reader:
-            for frame in frames:
-                if expected > high or frame.pts != job.pts[expected]:
-                    raise InternalError(f"the decoder gave a frame at {frame.pts} that the analysis did not see")
-                expected += 1
-            if sources[-1] > sources[0]:
-                source = expected - len(frames)
-                number = numbers[stretch[source - low]]
-                yield [(number + offset, source + offset, frame) for offset, frame in enumerate(frames)]
-            else:
-                held += frames
-    for first in range(0, len(sources) if held else 0, _HELD_BATCH):
-        shown = sources[first : first + _HELD_BATCH]
-        number = numbers[stretch[first]]
-        yield [(number + offset, int(source), held[source - low]) for offset, source in enumerate(shown)]
 
 
 def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> _Batch:

@@ -68,7 +68,9 @@ def from_frame_format(frame_format: FrameFormat) -> media_pb2.FrameFormat:
 
 
 def to_frames(batch: media_pb2.FrameBatch, data: Buffer) -> list[Frame]:
-    """Raises Refusal INVALID_BATCH when the bytes are not the frames announced."""
+    """Raises Refusal INVALID_BATCH when the bytes are not the frames announced, or no frame is."""
+    if not batch.frames:
+        raise Refusal("INVALID_BATCH", "a batch must hold a frame at least", sequence=batch.sequence)
     try:
         return unpack_frames(data, to_frame_format(batch.format), [frame.pts for frame in batch.frames])
     except ValueError as error:
@@ -116,10 +118,17 @@ def to_crops(batch: media_pb2.CropBatch, data: Buffer, pixel_format: PixelFormat
             crop.pts,
             pixels[item],
             to_mesh(crop.landmarks) if crop.HasField("landmarks") else None,
-            CropOutcome(crop.outcome) if crop.outcome else None,
+            _to_outcome(crop.outcome, batch.sequence),
         )
         for item, crop in enumerate(batch.crops)
     ]
+
+
+def _to_outcome(number: int, sequence: int) -> CropOutcome | None:
+    try:
+        return CropOutcome(number) if number else None
+    except ValueError as error:
+        raise Refusal("INVALID_BATCH", f"crop outcome {number} is not known", sequence=sequence) from error
 
 
 def from_crops(sequence: int, crops: Sequence[Crop]) -> tuple[media_pb2.CropBatch, list[memoryview]]:

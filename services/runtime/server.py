@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -53,6 +54,7 @@ class RunningServer:
 
 async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
     """A server whose health is SERVING. Port 0 takes a free one. Raises ConfigError when the port is taken."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_trace)
     server = grpc.aio.server(interceptors=[CallInterceptor()], options=SERVER_OPTIONS)
     servicer.register(server)
     health_servicer = health.aio.HealthServicer()
@@ -67,6 +69,11 @@ async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
     for name in ("", servicer.service_name):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     return RunningServer(server, health_servicer, port, servicer.service_name)
+
+
+def _is_worth_a_trace(record: logging.LogRecord) -> bool:
+    """Not what gRPC says when a client goes away while it is being written to: the call's own line tells."""
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 class Plain:

@@ -156,6 +156,8 @@ class ClientStream:
 
     def __init__(self, method: Any, open_request: Any, metadata: Sequence[tuple[str, str]], stall: float = 120) -> None:
         self._call = method(metadata=metadata)
+        self._ended: grpc.aio.AioRpcError | None = None
+        self._call.add_done_callback(self._note_ending)
         self._open_request = open_request
         self._stall = stall
         self._credit = asyncio.Semaphore(0)
@@ -201,7 +203,7 @@ class ClientStream:
         except TimeoutError:
             raise Stalled(f"no answer for {self._stall:g} seconds") from None
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            raise await self._ending() from error
         if message is grpc.aio.EOF:
             return None
         return message if isinstance(message, Packet) else Packet(message)  # light messages come as they are
@@ -251,13 +253,29 @@ class ClientStream:
             raise await self._ending() from None  # the call has ended, and its status says why
 
     async def _ending(self) -> Exception:
-        """What ended the call, after a write has failed on it."""
-        for _ in range(20):  # a write that meets the end marks the call INTERNAL until the status that ended it is read
-            if await self._call.details() != _WRITE_FAILED:
+        """What ended the call, once a read or write has failed on it."""
+        for _ in range(20):  # a write that meets the end marks the call before the status that ended it is read
+            if self._ended is not None and self._ended.details() != _WRITE_FAILED:
                 break
             await asyncio.sleep(0.05)
-        code = await self._call.code()
-        if code == grpc.StatusCode.OK:
+        if self._ended is None:
+            return Stalled("the server ended the stream without saying why")
+        if self._ended.code() == grpc.StatusCode.OK:
             return Stalled("the server ended the stream before all was sent")
-        initial, trailing = await self._call.initial_metadata(), await self._call.trailing_metadata()
-        return from_rpc_error(grpc.aio.AioRpcError(code, initial, trailing, await self._call.details()))
+        return from_rpc_error(self._ended)
+
+    def _note_ending(self, call: Any) -> None:
+        """Keeps the status that ended the call: a write that fails at the same moment overwrites it with its own."""
+        if self._ended is None or self._ended.details() == _WRITE_FAILED:
+            status = _status_of(call)
+            try:
+                status.send(None)  # a call that has ended answers at once; a task would be too late
+            except StopIteration as answer:
+                self._ended = answer.value
+            finally:
+                status.close()
+
+
+async def _status_of(call: Any) -> grpc.aio.AioRpcError:
+    code, details, trailing = await call.code(), await call.details(), await call.trailing_metadata()
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)

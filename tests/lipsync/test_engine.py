@@ -78,7 +78,9 @@ def darkness(target: Crop, picture: np.ndarray) -> int:
     return int((picture[half:].max(axis=2) < 90).sum())
 
 
-def test_it_learns_the_person(engine: RewriteEngine, prepared: Prepared, speaker: tuple[list[Crop], np.ndarray]) -> None:
+def test_it_learns_the_person(
+    engine: RewriteEngine, prepared: Prepared, speaker: tuple[list[Crop], np.ndarray]
+) -> None:
     assert prepared.candidates == len(speaker[0])
     assert prepared.fitted
     assert prepared.fit_correlation > 0.5
@@ -190,7 +192,13 @@ def test_what_does_not_belong_together_is_refused(engine: RewriteEngine, prepare
     made = plan(engine, prepared.blob, targets, SILENCE)
     small = prepare(engine, targets[:1], SILENCE).blob
     forged = blob.pack("plan", blob.unpack("plan", made) | {"candidates": np.full(5, 3, np.int32)})
-    for arguments in ((made, made), (prepared.blob, prepared.blob), (b"", made), (prepared.blob, made[:-1]), (small, forged)):
+    for arguments in (
+        (made, made),
+        (prepared.blob, prepared.blob),
+        (b"", made),
+        (prepared.blob, made[:-1]),
+        (small, forged),
+    ):
         with pytest.raises(Refusal) as refused:
             engine.open_rendering(*arguments)
         assert refused.value.reason == "BLOB_UNUSABLE"

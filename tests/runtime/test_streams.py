@@ -102,7 +102,7 @@ def test_pixels_of_another_format_are_refused() -> None:
 
 
 def test_an_unknown_engine_is_refused_and_named() -> None:
-    with pytest.raises(errors.UnknownEngine, match="gfpgan.*inverter"):
+    with pytest.raises(errors.UnknownEngine, match=r"gfpgan.*inverter"):
         asyncio.run(restore([], engine="gfpgan"))
 
 

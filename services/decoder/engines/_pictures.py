@@ -103,8 +103,10 @@ class Delivery:
         )
 
 
-def choose_delivery(picture: av.VideoFrame, mirrored: bool = False) -> Delivery:
+def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool = False) -> Delivery:
     """From the first picture of a stream; `mirrored`: to be mirrored as well as turned.
+
+    A photo becomes 4:2:0 whatever it was: many a JPEG is 4:4:4, which as a video most players do not show.
 
     Raises Refusal PICTURE_TOO_SMALL, UNSUPPORTED_MEDIA.
     """
@@ -117,7 +119,7 @@ def choose_delivery(picture: av.VideoFrame, mirrored: bool = False) -> Delivery:
         raise Refusal("UNSUPPORTED_MEDIA", message, width=width, height=height)
     is_rgb = picture.format.is_rgb or picture.format.has_palette
     orientation = _read_orientation(picture, mirrored)
-    pixel_format = _choose_layout(picture, is_rgb)
+    pixel_format = PixelFormat.YUV420P if photo or is_rgb else _choose_layout(picture)
     if orientation.transposed and pixel_format in (PixelFormat.YUV422P, PixelFormat.YUV422P10):
         # Lying on its side 4:2:2 halves the height instead of the width, which no layout of ours does.
         pixel_format = _LAYOUTS[pixel_format is PixelFormat.YUV422P10, 1, 1]
@@ -128,13 +130,11 @@ def choose_delivery(picture: av.VideoFrame, mirrored: bool = False) -> Delivery:
     return Delivery(FrameFormat(*even, pixel_format, color), (width, height), orientation)
 
 
-def _choose_layout(picture: av.VideoFrame, is_rgb: bool) -> PixelFormat:
+def _choose_layout(picture: av.VideoFrame) -> PixelFormat:
     layout = picture.format
     if (known := _FORMATS.get(layout.name)) is not None:
         return known
     ten_bit = max(component.bits for component in layout.components) > 8
-    if is_rgb:
-        return PixelFormat.YUV420P
     if not any(component.is_chroma for component in layout.components):
         return _LAYOUTS[ten_bit, 1, 1]
     horizontal, vertical = layout.chroma_width(16) < 16, layout.chroma_height(16) < 16

@@ -169,6 +169,8 @@ def _pick_streams(path: Path, container: InputContainer) -> Source:
     audio = next((stream for stream in sounds if stream.codec_context is not None and stream.rate), None)
     if not moving and not sounds:
         raise refuse_broken(path)
+    if video is None and audio is None:
+        raise Refusal("UNSUPPORTED_MEDIA", _UNSUPPORTED)
     missing = {"video"} if moving and video is None else set()
     missing |= {"audio"} if sounds and audio is None else set()
     return Source(path, container, video, audio, _find_zero(video, audio), frozenset(missing))

@@ -36,7 +36,7 @@ class PyAVDecoder:
         with open_source(path) as source:
             if source.video is not None or "video" in source.undecodable:
                 picture = _read_first(source.decode_video(), source)
-                delivery = choose_delivery(picture, source.is_mirrored)
+                delivery = choose_delivery(picture, source.is_mirrored, source.is_photo)
         with open_source(path) as source:
             return gather_facts(source, delivery, picture)
 
@@ -45,7 +45,7 @@ class PyAVDecoder:
             source = stack.enter_context(open_source(path))
             pictures = source.decode_video()
             first = _read_first(pictures, source)
-            delivery = choose_delivery(first, source.is_mirrored)
+            delivery = choose_delivery(first, source.is_mirrored, source.is_photo)
             clock = _Clock.of(source)
             pictures = chain([first], () if source.is_photo else pictures)
             if start is not None and first.pts is not None:
@@ -118,7 +118,7 @@ def _seek(stack: ExitStack, source: Source, start: Fraction, begin: Fraction) ->
         clock = _Clock.of(source)
         try:
             source.container.seek(int(target / clock.tick) + clock.zero, stream=source.video)
-        except FFmpegError:
+        except (FFmpegError, OverflowError):  # OverflowError: no file is as long as that
             break
         pictures = source.decode_video()
         first = next(pictures, None)

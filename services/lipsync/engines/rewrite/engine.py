@@ -85,7 +85,7 @@ class RewritePreparation:
             lag = round(abs(fit.offset) * 1000)
             notes += (f"The source's lips move {lag} ms {order} its sound; the output is in time.",)
         if len(library) and not shows_inside(library):
-            notes += ("The source's mouth hardly opens: the inside of the mouth will be drawn.",)
+            notes += ("The source shows no open mouths to choose from: the inside of the mouth will be drawn.",)
         packed = blob.pack("prepared", library.to_arrays() | fit.to_arrays())
         return Prepared(packed, len(library), fit.fitted, fit.correlation, notes)
 
@@ -240,4 +240,3 @@ def pass_through(crop: Crop) -> Crop:
     pixels = crop.pixels[..., :3]
     untouched = np.concatenate([pixels, np.zeros((*pixels.shape[:2], 1), np.uint8)], axis=2)
     return Crop(crop.frame, crop.pts, untouched, crop.landmarks, CropOutcome.PASSED_THROUGH)
-

@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 from services.lipsync.engines.rewrite import blob, shape, voice
+from services.lipsync.engines.rewrite.shape import Measure
 
 MAX_OFFSET = 0.2  # seconds
 _OFFSET_STEP = 0.01  # seconds
@@ -21,6 +22,7 @@ _HELD_OUT = 0.25  # of the source's frames, the last
 _PENALTIES = (100.0, 400.0, 1600.0, 6400.0)  # of the correction's weights, per 1000 frames
 _BLOCKS = 4
 _MOVING = 0.035  # opening, in eye distances: lips that part further than this at times are lips that speak
+_REST_SPREAD = 0.02  # opening at rest, in eye distances, by which people differ
 # A net trained on squared error hedges: its answers vary less than mouths do.
 GENERIC_GAIN = 1.35
 _MAX_GAIN = 1.8
@@ -42,7 +44,7 @@ class Range:
 
 def find_range(measures: np.ndarray) -> Range:
     """Range of a mouth seen speaking: rest is the middle of the fifth most closed, spans reach from low to high."""
-    opening = measures[:, shape.Measure.OPENING]
+    opening = measures[:, Measure.OPENING]
     closed = opening <= np.percentile(opening, 20)
     low, high = np.percentile(measures, [5, 95], axis=0)
     return Range(np.median(measures[closed], axis=0), np.maximum(high - low, 0.01))
@@ -214,8 +216,13 @@ def _unfitted(known: Range, note: str) -> PersonFit:
 
 def _mix_range(measures: np.ndarray, trust: float) -> Range:
     """The person's own rest, and spans between the usual and, with `trust` 1, the person's own."""
-    own = find_range(measures)
-    return Range(own.rest, trust * own.span + (1 - trust) * usual_range().span)
+    own, usual = find_range(measures), usual_range()
+    rest = own.rest.copy()
+    # Who smiles with open lips all the time still closes them to speak: the lips' part of the rest is then a guess.
+    smile = max(rest[Measure.OPENING] - usual.rest[Measure.OPENING] - _REST_SPREAD, 0.0)
+    rest[Measure.OPENING] -= smile
+    rest[Measure.LOWER_LIP] -= smile
+    return Range(rest, trust * own.span + (1 - trust) * usual.span)
 
 
 def _at(steps: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:

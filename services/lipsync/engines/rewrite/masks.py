@@ -63,6 +63,13 @@ def lip_points() -> np.ndarray:
 
 
 @cache
+def all_corners_on_lips() -> np.ndarray:
+    """Which of the skin triangles are lip alone. (876,) bool"""
+    corners: np.ndarray = np.isin(skin_triangles(), lip_points())
+    return np.logical_and.reduce(corners, axis=1)
+
+
+@cache
 def mouth_weights() -> np.ndarray:
     """How much of a recorded mouth each mesh point takes: 1 on the lips and the skin next to them, else 0. (468,)"""
     weights = np.zeros(468, np.float32)

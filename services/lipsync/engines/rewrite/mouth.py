@@ -93,7 +93,8 @@ def draw_inside(
         own, trust = _own_inside(target, target_mesh, along, below_upper, motion, place)
         colour += (own - colour) * (seen * trust)[..., None]
     soft = max(width / 60, 0.7)
-    cover = cv2.GaussianBlur(fill_outline(outline, place), (0, 0), soft) * share
+    inside = cv2.dilate(fill_outline(outline, place), np.ones((3, 3), np.uint8))  # lips' rims show what was behind them
+    cover = cv2.GaussianBlur(inside, (0, 0), soft) * share
     # A gap thinner than its own soft edge is closed lips: the contact line is already in the picture.
     cover *= _smooth_step(gap, 0.004 * width, 0.03 * width)
     part = picture[place.within(window)]

@@ -26,11 +26,13 @@ _OWN_COST = 0.02  # of showing the frame's own mouth at all
 _OWN_CHANGE = 2.5  # of moving it, against the shape error of a candidate
 _SWITCH = 0.4  # between own and candidate
 _JUMP = 0.4  # between candidates that do not follow one another in the source
-_STEP = {-1: 0.06, 0: 0.03, 1: 0.0, 2: 0.03}  # of source frames going on by so many
-_STEP_CHANGE = 1.0  # weight of what looks different after a step and should not
+_STAY = 0.15  # with one candidate
+_STEP = {-1: 0.12, 1: 0.0, 2: 0.05}  # of source frames going on by so many
+_CHANGE = 1.0  # weight of what looks different after a jump, or the same after staying, and should not
 _BLOCK = 256  # frames weighed at a time
 _CLOSED = 0.035  # opening, in eye distances, under which lips show nothing of the mouth's inside
-_SPEAKS = 0.06  # opening that a library of a speaking mouth reaches
+_FEWEST = 8  # mouths worth choosing among
+_SPEAKS = 0.035  # opening that a library of a speaking mouth reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ def find_path(wish: Wish, library: Library, known: Range) -> Path:
     visible = wish.visible
     candidates = np.full(len(visible), OWN, np.int32)
     outcomes = np.full(len(visible), CropOutcome.PASSED_THROUGH, np.uint8)
-    for first, last in _find_runs(visible):
-        candidates[first:last] = _find_run_path(_cut(wish, first, last), library, known)
+    if shows_inside(library):
+        for first, last in _find_runs(visible):
+            candidates[first:last] = _find_run_path(_cut(wish, first, last), library, known)
     own = visible & (candidates == OWN)
     shut = (wish.own[:, Measure.OPENING] < _CLOSED) & (wish.measures[:, Measure.OPENING] > _CLOSED + 0.015)
     outcomes[visible & (candidates != OWN)] = CropOutcome.SYNCED
@@ -68,8 +71,9 @@ def find_path(wish: Wish, library: Library, known: Range) -> Path:
 
 
 def shows_inside(library: Library) -> bool:
-    """Whether the library has open mouths enough to speak with."""
-    return len(library) > 0 and bool(np.percentile(library.measures[:, Measure.OPENING], 95) > _SPEAKS)
+    """Whether the library has open mouths enough to speak with; of a photo's one mouth the frames have the same."""
+    opening = library.measures[:, Measure.OPENING]
+    return len(library) >= _FEWEST and bool(np.percentile(opening, 95) > _SPEAKS)
 
 
 def _find_run_path(wish: Wish, library: Library, known: Range) -> np.ndarray:
@@ -130,10 +134,11 @@ def _weigh_steps(
     """Costs (before, after) of going from one candidate to the next, beyond the change that is wanted."""
     unwanted = looks[after][None] - looks[before][:, None] - drift
     apart = source_frames[after][None] - source_frames[before][:, None]
-    moves = np.full(apart.shape, _JUMP)
+    unnatural = _CHANGE * np.minimum((unwanted**2).sum(axis=2), 2.0)
+    moves = np.where(apart == 0, _STAY, _JUMP) + unnatural
     for frames, cost in _STEP.items():
-        moves[apart == frames] = cost
-    return np.asarray(moves + _STEP_CHANGE * np.minimum((unwanted**2).sum(axis=2), 2.0))
+        moves[apart == frames] = cost  # what the person once did is natural, wanted or not
+    return np.asarray(moves)
 
 
 def _pose_terms(poses: np.ndarray) -> np.ndarray:
@@ -149,5 +154,3 @@ def _find_runs(visible: np.ndarray) -> list[tuple[int, int]]:
 def _cut(wish: Wish, first: int, last: int) -> Wish:
     rows = slice(first, last)
     return Wish(wish.measures[rows], wish.own[rows], wish.poses[rows], wish.source_frames[rows])
-
-

@@ -21,13 +21,14 @@ from services.lipsync.engines.rewrite.mouth import draw_contact, draw_inside, me
 from services.lipsync.engines.rewrite.warp import Window
 
 _LEAST_MOTION = 0.04  # pixels; less is stillness
-_COARSE_FROM = 90  # pixels between the eyes; larger faces are warped by a grid of every second pixel
+_COARSE_FROM = 90  # pixels between the eyes; under a recorded mouth larger faces are warped by every second pixel
 _MOUTH_MARGIN = 8  # pixels
 _EDGE_FADE = 14  # pixels from the crop's edge within which motion dies out
 _LEAST_GAIN, _MOST_GAIN = 0.7, 1.4  # of the recorded mouth's light
 _COLOUR_STEP = 4  # colour is compared on a picture this many times smaller
 _SEALED_GAP, _OPEN_GAP = 0.025, 0.085  # measured gaps of lips that touch, and of lips that surely do not
-_MOST_STRETCH = 2.2  # of the picture's own mouth opening before nothing of its inside can be believed
+_MOST_OWN_STRETCH = 1.4  # of the face's own mouth opening; teeth that grow more look like rubber
+_MOST_STRETCH = 2.2  # of a recorded mouth's opening before its inside is drawn instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class _Moved:
 
     grid: warp.Grid
     points: np.ndarray  # wanted mesh and surroundings after limiting, (540, 2)
+    inverses: np.ndarray  # of its triangles, (t, 3, 3)
     under: np.ndarray  # triangle at each place of the grid
     picture: np.ndarray  # (h, w, 3) uint8
     weight: np.ndarray  # (h, w) float32, 0 to 1
@@ -126,14 +128,17 @@ def _move_face(
     window = warp.frame_window(points[np.unique(triangles[chosen])], target.shape, 8)
     if window.empty:
         return None
-    grid = warp.Grid(window, 2 if warp.eye_distance(target_mesh) > _COARSE_FROM else 1)
+    # The face's own lips part and meet at a sharp line; a recorded mouth covers that line.
+    coarse = also is not None and warp.eye_distance(target_mesh) > _COARSE_FROM
+    grid = warp.Grid(window, 2 if coarse else 1)
     under = warp.find_triangles(points, chosen, grid)
-    offset = warp.apply_affines(warp.fit_affines(points, motion), under, grid)
+    inverses = warp.invert_corners(points)
+    offset = warp.apply_affines(warp.fit_affines(inverses, motion), under, grid)
     offset = np.stack([cv2.blur(plane, (3, 3)) for plane in offset]) * _edge_ramp(target.shape, grid)
     x = grid.enlarge(offset[0]) + np.arange(window.left, window.right, dtype=np.float32)
     y = grid.enlarge(offset[1]) + np.arange(window.top, window.bottom, dtype=np.float32)[:, None]
     picture = cv2.remap(target, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return _Moved(grid, points, under, picture, grid.enlarge(_cover_motion(offset)))
+    return _Moved(grid, points, inverses, under, picture, grid.enlarge(_cover_motion(offset)))
 
 
 @cache
@@ -190,7 +195,7 @@ def _move_mouth(
     values[:468, 2] = mouth_weights()
     top, left = (part.start // mouth.step for part in mouth.window.within(moved.grid.window))
     under = moved.under[top : top + mouth.shape[0], left : left + mouth.shape[1]]
-    offset_x, offset_y, weight = warp.apply_affines(warp.fit_affines(moved.points, values), under, mouth)
+    offset_x, offset_y, weight = warp.apply_affines(warp.fit_affines(moved.inverses, values), under, mouth)
     size = 5 if mouth.step == 1 else 3
     slopes = face.astype(np.float32)
     x = cv2.blur(offset_x, (size, size)) + mouth.columns * slopes[0, 0] + mouth.rows * slopes[1, 0] + slopes[2, 0]
@@ -247,7 +252,7 @@ def _seal_lips(mesh: np.ndarray) -> np.ndarray:
 def _limit_opening(target_mesh: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """`wanted`, drawn back to the target until its opening is one the target's own inside can be stretched to."""
     own, opening = measure_gap(target_mesh), measure_gap(wanted)
-    most = _MOST_STRETCH * own + 0.01
+    most = _MOST_OWN_STRETCH * own + 0.005
     if opening <= most:
         return wanted
     return target_mesh + (wanted - target_mesh) * ((most - own) / (opening - own))

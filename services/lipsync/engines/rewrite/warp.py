@@ -7,7 +7,14 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from services.lipsync.engines.rewrite.masks import EYE_CORNERS, FACE_OVAL, inside_triangles, lip_points, skin_triangles
+from services.lipsync.engines.rewrite.masks import (
+    EYE_CORNERS,
+    FACE_OVAL,
+    all_corners_on_lips,
+    inside_triangles,
+    lip_points,
+    skin_triangles,
+)
 
 _FAR_RING = (0.40, 0.80)  # least and most distance from the face's outline, as a share of that from its centre
 _NEAR_RING, _NEAR_SHARE = 0.4, 0.52  # of the way to the far ring, and of the outline's motion that is left there
@@ -74,9 +81,9 @@ def limit_motion(source: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     longest = _LONGEST_MOTION * max(float(np.linalg.norm(source[EYE_CORNERS[1]] - source[EYE_CORNERS[0]])), 1.0)
     length = np.linalg.norm(motion, axis=1, keepdims=True)
     motion /= np.sqrt(1 + (length / longest) ** 4) ** 0.5  # leaves short motions alone, never passes the longest
-    before = _areas(source, triangles)
+    before = measure_areas(source, triangles)
     # Lips roll in and out, so their triangles may vanish; those under half a pixel cannot be seen.
-    worth = (np.abs(before) > 0.5) & ~np.isin(triangles, lip_points()).all(axis=1)
+    worth = (np.abs(before) > 0.5) & ~all_corners_on_lips()
     triangles = triangles[worth]
     for attempt in range(_ATTEMPTS):
         reach = _reach(source, motion, triangles)
@@ -118,7 +125,7 @@ def _neighbours() -> np.ndarray:
     return linked / linked.sum(axis=1, keepdims=True)
 
 
-def _areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def measure_areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Twice the signed area of each triangle, square pixels."""
     a, b, c = (points[triangles[:, corner]] for corner in range(3))
     return _cross(b - a, c - a)
@@ -199,23 +206,23 @@ def find_triangles(points: np.ndarray, chosen: np.ndarray, grid: Grid) -> np.nda
     return np.where(under < 0, cv2.dilate(under, np.ones((3, 3), np.uint8)), under)  # pinholes of skipped triangles
 
 
-def fit_affines(points: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Per triangle the affine function of position that takes `values` (n, k) at its corners. (t, k, 3)"""
-    triangles = all_triangles()
-    corners = points[triangles].astype(np.float64)
-    matrices = np.concatenate([corners, np.ones((*corners.shape[:2], 1))], axis=2)  # (t, 3 corners, x y 1)
+def invert_corners(points: np.ndarray) -> np.ndarray:
+    """Per triangle the inverse of its corners' matrix (x, y, 1), zeros where it has no area. (t, 3, 3)"""
+    corners = points[all_triangles()].astype(np.float64)
     (ax, ay), (bx, by), (cx, cy) = (corners[:, corner].T for corner in range(3))
-    determinants = matrices[:, 0, 0] * (by - cy) - ay * (bx - cx) + bx * cy - cx * by
-    adjugates = np.stack(
-        [
-            np.stack([by - cy, cy - ay, ay - by], 1),
-            np.stack([cx - bx, ax - cx, bx - ax], 1),
-            np.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay], 1),
-        ],
-        axis=1,
-    )
+    adjugates = np.empty((len(corners), 3, 3))
+    adjugates[:, 0] = np.stack([by - cy, cy - ay, ay - by], 1)
+    adjugates[:, 1] = np.stack([cx - bx, ax - cx, bx - ax], 1)
+    adjugates[:, 2] = np.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay], 1)
+    determinants = adjugates[:, 2].sum(axis=1)
     safe = np.where(np.abs(determinants) < 1e-6, np.inf, determinants)
-    return np.einsum("tic,tck->tki", adjugates / safe[:, None, None], values[triangles]).astype(np.float32)
+    return adjugates / safe[:, None, None]
+
+
+def fit_affines(inverses: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Per triangle the affine function of position that takes `values` (n, k) at its corners. (t, k, 3)"""
+    affines = inverses @ values[all_triangles()]  # (t, 3, k)
+    return np.ascontiguousarray(affines.transpose(0, 2, 1), dtype=np.float32)
 
 
 def apply_affines(affines: np.ndarray, under: np.ndarray, grid: Grid) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""Source frames for rendering: one decoder stream is kept open from segment to segment for as long as it plays on."""
+
+from collections.abc import AsyncIterator, Sequence
+from fractions import Fraction
+from types import TracebackType
+
+import numpy as np
+
+from services.orchestrator.stages import FrameReader, Metadata, Stages
+from services.runtime.frames import Frame
+from syncline.errors import InternalError
+
+
+class FrameFeed:
+    """Frames of one source by number. `pts` (frames,) int64 in `time_base` seconds: when each is shown.
+
+    Opening a stream anew costs decoding from the keyframe before; asking for the frames that come next costs nothing.
+    Use as `async with`. Raises the errors of the decoder's stream, and InternalError when its frames are not those that
+    the analysis saw.
+    """
+
+    def __init__(self, stages: Stages, source: str, pts: np.ndarray, time_base: Fraction, metadata: Metadata) -> None:
+        self._stages = stages
+        self._source = source
+        self._pts = pts
+        self._time_base = time_base
+        self._metadata = metadata
+        self._reader: FrameReader | None = None
+        self._batches: AsyncIterator[list[Frame]] | None = None
+        self._ahead: Sequence[Frame] = ()
+        self._next = -1
+
+    async def __aenter__(self) -> "FrameFeed":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def frames(self, first: int, last: int) -> AsyncIterator[Sequence[Frame]]:
+        """The frames from `first` to `last`, both included, a few at a time."""
+        if first != self._next:
+            await self._open(first)
+        while self._next <= last:
+            if not self._ahead:
+                self._ahead = await self._read()
+            taken, self._ahead = self._ahead[: last + 1 - self._next], self._ahead[last + 1 - self._next :]
+            for frame in taken:
+                if frame.pts != self._pts[self._next]:
+                    raise InternalError(f"the decoder gave a frame at {frame.pts} that the analysis did not see")
+                self._next += 1
+            yield taken
+
+    async def _open(self, first: int) -> None:
+        await self._close()
+        reader = self._stages.decode_frames(self._source, self._metadata, int(self._pts[first]) * self._time_base)
+        self._reader = await reader.__aenter__()
+        self._batches = aiter(reader)
+        self._ahead, self._next = (), first
+
+    async def _read(self) -> Sequence[Frame]:
+        batch = None if self._batches is None else await anext(self._batches, None)
+        if not batch:
+            raise InternalError(f"the decoder ended at frame {self._next} of the {len(self._pts)} that it gave before")
+        return batch
+
+    async def _close(self) -> None:
+        self._next = -1
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            await reader.__aexit__(None, None, None)
