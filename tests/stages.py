@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from services.detector.engines import load_engine
 from services.runtime.channel import open_channel
 from services.runtime.config import ServerConfig
 from services.runtime.faces import Crop
-from services.runtime.server import Servicer, start
+from services.runtime.server import RunningServer, Servicer, start
 from services.runtime.streams import ClientStream
 from services.runtime.wire import Packet
 from syncline import errors
@@ -35,7 +35,12 @@ class Served:
     """A stage that serves. `calls`: its log of calls that ended."""
 
     channel: Any
+    running: RunningServer
     calls: list[Any] = field(default_factory=list)
+
+    async def stop(self) -> None:
+        """At once, as when the machine dies."""
+        await self.running.stop(0)
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -58,7 +63,7 @@ async def serving(servicer: Servicer) -> AsyncIterator[Served]:
     channel = open_channel(f"127.0.0.1:{running.port}")
     try:
         with structlog.testing.capture_logs() as calls:
-            yield Served(channel, calls)
+            yield Served(channel, running, calls)
     finally:
         await channel.close()
         await running.stop(0)
@@ -114,6 +119,13 @@ async def wait_until_ended(served: Served, method: str) -> str:
     while not (ended := [call["code"] for call in served.calls if call.get("method") == method]):
         await asyncio.sleep(0.01)
     return str(ended[-1])
+
+
+async def wait_until_still(count: Callable[[], int]) -> None:
+    """Until the count of work done has not grown for a while: the batch under way may end, none may follow."""
+    before = -1
+    while before != (before := count()):
+        await asyncio.sleep(0.3)
 
 
 @cache

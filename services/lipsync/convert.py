@@ -3,17 +3,22 @@
 import numpy as np
 
 from services.lipsync.engines import SPEECH_RATE, TrackPoint
-from services.runtime.convert import to_mesh, to_samples
+from services.runtime.convert import check_frame, to_mesh, to_samples
 from services.runtime.refusal import Refusal
 from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
 
 
-def to_speech(packet: Packet) -> np.ndarray:
-    """(n,) float32 at SPEECH_RATE. Raises Refusal INVALID_BATCH for another rate or more channels."""
+def to_speech(packet: Packet, due: int) -> np.ndarray:
+    """(n,) float32 at SPEECH_RATE. `due`: the number its first sample must have.
+
+    Raises Refusal INVALID_BATCH for another rate or more channels, OUT_OF_ORDER when samples are missing or repeated.
+    """
     chunk = packet.message.speech
     if chunk.sample_rate != SPEECH_RATE or chunk.channels != 1:
         raise Refusal("INVALID_BATCH", f"speech must be mono at {SPEECH_RATE} Hz", sequence=chunk.sequence)
+    if chunk.first_sample != due:
+        raise Refusal("OUT_OF_ORDER", f"speech from sample {chunk.first_sample} came where {due} was due", due=due)
     return to_samples(chunk, packet.data)[:, 0]
 
 
@@ -31,7 +36,7 @@ def to_track(batch: pb.TrackBatch, due: int) -> list[TrackPoint]:
         TrackPoint(
             point.frame,
             point.pts,
-            point.source_frame,
+            check_frame(point.source_frame),
             to_mesh(point.landmarks) if point.HasField("landmarks") else None,
         )
         for point in batch.points

@@ -47,9 +47,12 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         preparation = self._engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
         opened = pb.PrepareOpened(terms=grant_terms(self._engine.info, wanted.transports))
         yield Packet(pb.PrepareResponse(opened=opened))
+        heard = 0
         async for kind, packet in stream.packets("speech", "crops"):
             if kind == "speech":
-                await in_thread(preparation.add_speech, to_speech(packet))
+                speech = to_speech(packet, heard)
+                heard += len(speech)
+                await in_thread(preparation.add_speech, speech)
             else:
                 crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
                 await in_thread(preparation.add_crops, crops)
@@ -82,10 +85,12 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         self._blobs.put(blobs)
         prepared = blobs[wanted.prepared_digest]
         planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base)
-        points = 0
+        heard = points = 0
         async for kind, packet in stream.packets("speech", "track"):
             if kind == "speech":
-                await in_thread(planning.add_speech, to_speech(packet))
+                speech = to_speech(packet, heard)
+                heard += len(speech)
+                await in_thread(planning.add_speech, speech)
             else:
                 track = to_track(packet.message.track, points)
                 points += len(track)

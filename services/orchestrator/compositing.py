@@ -66,10 +66,11 @@ def cut_crop(frame: Frame, window: CropWindow) -> np.ndarray:
     return _to_rgb([_resize(plane, (window.pixels, window.pixels)) for plane in planes], frame.format)
 
 
-def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray) -> Frame:
+def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray, in_place: bool = False) -> Frame:
     """The frame with a crop (pixels, pixels, 4) uint8 RGBA in its window, weighted by A.
 
-    The frame given is not written to; planes that do not change are shared with it.
+    Planes that do not change are shared with the frame given; those that do are copied first, unless `in_place` allows
+    to write into the frame's own.
     """
     if crop.shape != (window.pixels, window.pixels, 4):
         raise ValueError(f"a crop of shape {crop.shape} for a window of {window.pixels} pixels")
@@ -77,8 +78,8 @@ def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray) -> Frame:
     if not box.width:
         return frame
     if window.pixels == window.side:
-        return _paste_whole(frame, window, crop, box)
-    return _paste_scaled(frame, window, crop, box)
+        return _paste_whole(frame, window, crop, box, in_place)
+    return _paste_scaled(frame, window, crop, box, in_place)
 
 
 def make_view(frame: Frame, longest_side: int = 640) -> np.ndarray:
@@ -169,7 +170,7 @@ def _yuv_matrix(frame_format: FrameFormat) -> tuple[np.ndarray, np.ndarray]:
     return matrix, np.array([0.0 if color.full_range else 16.0, 128.0, 128.0])
 
 
-def _paste_whole(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect) -> Frame:
+def _paste_whole(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect, in_place: bool) -> Frame:
     left, top = box.x & ~1, box.y & ~1  # even edges: whole chroma samples
     right, bottom = -(-(box.x + box.width) // 2) * 2, -(-(box.y + box.height) // 2) * 2
     part = _Rect(left, top, right - left, bottom - top)
@@ -177,10 +178,10 @@ def _paste_whole(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect)
     chroma_size = part.width >> horizontal, part.height >> vertical
     luma, *chroma = _weigh_changes(crop[top:bottom, left:right], _cut_part(frame, window, part), frame.format)
     changes = [luma, *(_resize(plane, chroma_size) for plane in chroma)]  # a chroma sample gets its pixels' mean
-    return _add(frame, changes, window.x + left, window.y + top)
+    return _add(frame, changes, window.x + left, window.y + top, in_place)
 
 
-def _paste_scaled(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect) -> Frame:
+def _paste_scaled(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect, in_place: bool) -> Frame:
     left, top = max(box.x - _BLUR, 0), max(box.y - _BLUR, 0)
     right, bottom = min(box.x + box.width + _BLUR, window.pixels), min(box.y + box.height + _BLUR, window.pixels)
     part = np.s_[top:bottom, left:right]
@@ -205,7 +206,7 @@ def _paste_scaled(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect
             detail = cv2.subtract(source[target], place.grow(small.astype(np.float32)), dtype=cv2.CV_32F)
             full -= detail * place.grow(gone) / np.float32(_depth_scale(frame.format))
         grown.append(full)
-    return _add(frame, grown, window.x + x, window.y + y)
+    return _add(frame, grown, window.x + x, window.y + y, in_place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ def _weigh_changes(crop: np.ndarray, old: np.ndarray, frame_format: FrameFormat)
     return [cv2.multiply(cv2.transform(difference, row[None]), weight) for row in matrix]
 
 
-def _add(frame: Frame, changes: Sequence[np.ndarray], x: int, y: int) -> Frame:
+def _add(frame: Frame, changes: Sequence[np.ndarray], x: int, y: int, in_place: bool) -> Frame:
     """`changes`: differences in samples of 8 bits, one array per plane, whose corner lies at (x, y) of the luma."""
     horizontal, vertical = frame.format.chroma_shift
     scale = _depth_scale(frame.format)
@@ -256,7 +257,7 @@ def _add(frame: Frame, changes: Sequence[np.ndarray], x: int, y: int) -> Frame:
             continue
         if scale != 1:
             part = part * np.float32(scale)
-        changed = plane.copy()
+        changed = plane if in_place else plane.copy()
         target = changed[top:bottom, left:right]
         summed = cv2.add(target, part, dtype=cv2.CV_8U if frame.format.bit_depth == 8 else cv2.CV_16U)
         target[...] = summed if frame.format.bit_depth == 8 else np.minimum(summed, 1023)

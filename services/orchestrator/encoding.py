@@ -64,11 +64,12 @@ class SegmentEncoder:
         self._time_base = self._stream.codec_context.time_base
         self.frame_count = 0
 
-    def encode(self, frame: Frame) -> None:
-        """The next frame; its pts does not count."""
-        if frame.format != self._settings.format:
-            raise ValueError(f"a frame of {frame.format} does not fit a segment of {self._settings.format}")
-        picture = to_picture(frame)
+    def encode(self, picture: av.VideoFrame) -> None:
+        """The next picture, as `to_picture` makes it of a frame; its pts does not count."""
+        size_and_format = (picture.width, picture.height, picture.format.name)
+        expected = (self._stream.width, self._stream.height, self._stream.pix_fmt)
+        if size_and_format != expected:
+            raise ValueError(f"a picture of {size_and_format} does not fit a segment of {expected}")
         picture.pts, picture.time_base = self.frame_count, self._time_base
         self._container.mux(self._stream.encode(picture))
         self.frame_count += 1
@@ -110,14 +111,17 @@ def _tag_color(stream: VideoStream, color: Color) -> None:
     context.color_range = 2 if color.full_range else 1
 
 
-def to_picture(frame: Frame) -> av.VideoFrame:
-    """The planar frame as FFmpeg holds it: one copy of every plane."""
+def to_picture(frame: Frame) -> tuple[av.VideoFrame, Frame]:
+    """The planar frame as FFmpeg holds it, one copy of every plane; and a frame that views it and may be written to."""
     picture = av.VideoFrame(frame.format.width, frame.format.height, _PIXEL_FORMATS[frame.format.pixel_format])
+    views = []
     for plane, samples in zip(picture.planes, frame.planes, strict=True):
         height, width = samples.shape
         rows = np.frombuffer(memoryview(plane), frame.format.dtype).reshape(height, -1)  # (height, width + padding)
-        rows[:, :width] = samples
-    return picture
+        view = rows[:, :width]
+        view[...] = samples
+        views.append(view)
+    return picture, Frame(frame.pts, frame.format, tuple(views))
 
 
 def assemble(

@@ -65,6 +65,7 @@ async def pass_through(
         reader.result()
     finally:
         reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)  # nothing is left running
 
 
 async def _first(wanted: Any, reader: "asyncio.Future[None]") -> Any:

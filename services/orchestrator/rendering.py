@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
-from services.orchestrator.encoding import EncodeSettings, SegmentEncoder
+from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.pipeline import pass_through
@@ -227,11 +227,11 @@ def _take_answer(batch: _Batch, answer: Packet) -> None:
 def _paste_and_encode(batch: _Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
     for item in batch.shown:
         begun = time.monotonic()
-        frame = item.frame
+        picture, frame = to_picture(item.frame)  # the one copy of a full frame between decoder's message and x264
         if item.crop is not None and item.window is not None:
-            frame = paste_crop(frame, item.window, item.crop.pixels)
+            paste_crop(frame, item.window, item.crop.pixels, in_place=True)
         pasted = time.monotonic()
-        encoder.encode(frame)
+        encoder.encode(picture)
         report.add_seconds("paste", pasted - begun)
         report.add_seconds("encode", time.monotonic() - pasted)
         report.add_outcome(_outcome_of(item), item.number)

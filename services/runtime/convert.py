@@ -15,6 +15,7 @@ from syncline.v1 import media_pb2
 
 _MAX_SIDE = 16384
 _CROP_SIDES = range(16, 513)
+_MAX_FRAME = 2**63 - 1  # engines keep frame numbers in int64
 
 
 def _enum(number: int) -> Any:
@@ -99,6 +100,13 @@ def from_mesh(mesh: np.ndarray) -> media_pb2.Landmarks:
     return media_pb2.Landmarks(xyz=np.asarray(mesh, np.float32).ravel().tolist())
 
 
+def check_frame(number: int) -> int:
+    """The number of a frame. Raises Refusal INVALID_BATCH for one that no video reaches."""
+    if number > _MAX_FRAME:
+        raise Refusal("INVALID_BATCH", f"frame {number} is above {_MAX_FRAME}", frame=number)
+    return number
+
+
 def to_crops(batch: media_pb2.CropBatch, data: Buffer, pixel_format: PixelFormat) -> list[Crop]:
     """Crops that view `data`. Raises Refusal INVALID_BATCH when it is not what the batch says, or another format."""
     if int(batch.pixel_format) != int(pixel_format):
@@ -114,7 +122,7 @@ def to_crops(batch: media_pb2.CropBatch, data: Buffer, pixel_format: PixelFormat
     pixels = np.frombuffer(data, np.uint8).reshape(shape)
     return [
         Crop(
-            crop.frame,
+            check_frame(crop.frame),
             crop.pts,
             pixels[item],
             to_mesh(crop.landmarks) if crop.HasField("landmarks") else None,

@@ -226,6 +226,7 @@ class ClientStream:
             await sender
         finally:
             sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)  # an error told twice is told once
 
     async def _send_all(self, packets: AsyncIterator[Packet]) -> None:
         async for packet in packets:
@@ -245,6 +246,7 @@ class ClientStream:
             return reader.result()
         finally:
             reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
 
     async def _write(self, packet: Any) -> None:
         try:

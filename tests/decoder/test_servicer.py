@@ -132,7 +132,9 @@ def test_facts_of_a_video(store: Path, video: str) -> None:
     info = use(store, lambda stub, _: inspect(stub, video))
     assert (info.kind, info.video.codec, info.video.frame_count) == (pb.MediaInfo.KIND_VIDEO, "h264", COUNT)
     assert to_fraction(info.video.frame_rate) == RATE
-    assert to_fraction(info.duration) == COUNT / RATE
+    duration = to_fraction(info.duration)
+    assert duration is not None
+    assert abs(duration - COUNT / RATE) < 1 / RATE  # the muxer guesses how long the last frame stays
     assert (info.video.format.width, info.video.format.height) == (64, 48)
     assert not info.HasField("audio")
     assert [advice.code for advice in info.advice] == ["NO_AUDIO"]
@@ -352,9 +354,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("credits", [1, 16])
-def test_a_client_that_goes_away_stops_its_decoding_and_nobody_else(
-    store: Path, tmp_path: Path, credits: int
-) -> None:
+def test_a_client_that_goes_away_stops_its_decoding_and_nobody_else(store: Path, tmp_path: Path, credits: int) -> None:
     long = keep(store, write_video(tmp_path / "long.mp4", 400, size=(640, 480), options={"preset": "ultrafast"}))
     watched = Watched()
 

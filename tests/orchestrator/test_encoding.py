@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from services.orchestrator.encoding import AI_LABEL, EncodeSettings, SegmentEncoder, assemble
+from services.orchestrator.encoding import AI_LABEL, EncodeSettings, SegmentEncoder, assemble, to_picture
 from services.orchestrator.timeline import SyncMode, Timeline, build_timeline, cut_segments
 from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
@@ -43,7 +43,7 @@ def encode_segments(folder: Path, timeline: Timeline, settings: EncodeSettings, 
         paths.append(folder / f"{span.index}.mp4")
         with SegmentEncoder(paths[-1], settings) as encoder:
             for frame in range(span.first_frame, span.first_frame + span.frame_count):
-                encoder.encode(draw_frame(int(timeline.source[frame]), settings.format))
+                encoder.encode(to_picture(draw_frame(int(timeline.source[frame]), settings.format))[0])
     return paths
 
 
@@ -129,7 +129,7 @@ def test_pictures_keep_their_format_and_their_looks(tmp_path, pixel_format):
     frames = [draw_frame(number, frame_format) for number in range(5)]
     with SegmentEncoder(tmp_path / "out.mp4", EncodeSettings(frame_format, Fraction(25), crf=12)) as encoder:
         for frame in frames:
-            encoder.encode(frame)
+            encoder.encode(to_picture(frame)[0])
 
     for frame, picture in zip(frames, decode_pictures(tmp_path / "out.mp4"), strict=True):
         for plane, decoded in zip(frame.planes, picture.planes, strict=True):
@@ -250,7 +250,7 @@ def test_a_frame_of_another_format_does_not_enter_a_segment(tmp_path):
         pytest.raises(ValueError, match="does not fit"),
         SegmentEncoder(tmp_path / "out.mp4", EncodeSettings(YUV420P, Fraction(25))) as encoder,
     ):
-        encoder.encode(draw_frame(0, FrameFormat(WIDTH, HEIGHT, PixelFormat.YUV444P)))
+        encoder.encode(to_picture(draw_frame(0, FrameFormat(WIDTH, HEIGHT, PixelFormat.YUV444P)))[0])
 
 
 def test_a_real_clips_frames_survive_with_their_times(tmp_path, clips):
@@ -274,7 +274,7 @@ def test_a_real_clips_frames_survive_with_their_times(tmp_path, clips):
         segments.append(tmp_path / f"{span.index}.mp4")
         with SegmentEncoder(segments[-1], settings) as encoder:
             for frame in frames[span.first_frame : span.first_frame + span.frame_count]:
-                encoder.encode(frame)
+                encoder.encode(to_picture(frame)[0])
     assemble(segments, timeline, make_speech(30), SPEECH_RATE, tmp_path / "out.mp4")
 
     decoded = decode_pictures(tmp_path / "out.mp4")
@@ -290,6 +290,8 @@ def test_the_digest_does_not_depend_on_how_planes_lie_in_memory(tmp_path):
         with SegmentEncoder(tmp_path / name, EncodeSettings(YUV420P, Fraction(25))) as encoder:
             for number in range(10):
                 frame = draw_frame(number)
-                encoder.encode(Frame(number, YUV420P, tuple(np.array(plane, order=order) for plane in frame.planes)))
+                encoder.encode(
+                    to_picture(Frame(number, YUV420P, tuple(np.array(plane, order=order) for plane in frame.planes)))[0]
+                )
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert len(digests) == 1

@@ -15,6 +15,7 @@ _MIN_MESH_SCORE = 0.5
 _LOOKS = 2
 # A face that fills its crop is larger than those the detector knows: it sees the crop with air around it.
 _AIR = 1.5
+_FAR = 1e5  # pixels; farther out no rough mesh has anything to do with its crop
 
 
 class BlazeFace:
@@ -44,4 +45,4 @@ class BlazeFace:
 
 
 def _is_usable(rough: np.ndarray) -> bool:
-    return bool(np.isfinite(rough).all() and np.ptp(rough[:, :2], axis=0).min() >= 1)
+    return bool(np.abs(rough).max() < _FAR and np.ptp(rough[:, :2], axis=0).min() >= 1)
