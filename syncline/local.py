@@ -68,6 +68,11 @@ class LocalStack:
         return self._addresses["orchestrator"]
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """Where each service listens."""
+        return dict(self._addresses)
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process of each service."""
         return {name: process.pid for name, process in self._processes.items()}

@@ -67,7 +67,7 @@ async def serving(servicer: Servicer) -> AsyncIterator[Served]:
     finally:
         await channel.close()
         await running.stop(0)
-        gc.collect()  # errors of tasks that nobody waits for are told when the task is collected
+        gc.collect(1)  # errors of tasks that nobody waits for are told when the task is collected
         await asyncio.sleep(0)
         logging.getLogger().removeHandler(handler)
     assert not unhandled

@@ -14,7 +14,7 @@ def load(config: OrchestratorConfig) -> OrchestratorServicer:
     store = JobStore(config.database_url)
     stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
     worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
-    return OrchestratorServicer(store, artifacts, stages, worker)
+    return OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ MAX_CROP = 512  # pixels
 _BT601, _BT709, _BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
 _WEIGHTS = {1: _BT709, 4: (0.30, 0.11), 5: _BT601, 6: _BT601, 7: (0.212, 0.087), 9: _BT2020, 10: _BT2020}
 _HD_LINES = 720  # from this height on unspecified colour is taken for BT.709
-_MARGIN = 2  # pixels; upsampled chroma reaches one chroma sample further
 
 # Where a crop was scaled down, what it could not carry is the frame's fine detail. It stays where the crop did not
 # change and goes where it did, or the old mouth's edges would show in the new one: between these differences.
@@ -66,8 +65,8 @@ def cut_crop(frame: Frame, window: CropWindow) -> np.ndarray:
     return _to_rgb([_resize(plane, (window.pixels, window.pixels)) for plane in planes], frame.format)
 
 
-def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray, in_place: bool = False) -> Frame:
-    """The frame with a crop (pixels, pixels, 4) uint8 RGBA in its window, weighted by A.
+def paste_crop(frame: Frame, window: CropWindow, old: np.ndarray, crop: np.ndarray, in_place: bool = False) -> Frame:
+    """The frame with a crop (pixels, pixels, 4) uint8 RGBA in its window, weighted by A; `old`: what cut_crop gave.
 
     Planes that do not change are shared with the frame given; those that do are copied first, unless `in_place` allows
     to write into the frame's own.
@@ -78,8 +77,8 @@ def paste_crop(frame: Frame, window: CropWindow, crop: np.ndarray, in_place: boo
     if not box.width:
         return frame
     if window.pixels == window.side:
-        return _paste_whole(frame, window, crop, box, in_place)
-    return _paste_scaled(frame, window, crop, box, in_place)
+        return _paste_whole(frame, window, old, crop, box, in_place)
+    return _paste_scaled(frame, window, old, crop, box, in_place)
 
 
 def make_view(frame: Frame, longest_side: int = 640) -> np.ndarray:
@@ -88,17 +87,6 @@ def make_view(frame: Frame, longest_side: int = 640) -> np.ndarray:
     scale = min(1.0, longest_side / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return _to_rgb([_shrink_fast(plane, size) for plane in frame.planes], frame.format)
-
-
-def _cut_part(frame: Frame, window: CropWindow, part: _Rect) -> np.ndarray:
-    """What `cut_crop` gives in a part (window pixels, even) of an unscaled window, pixel for pixel."""
-    left, top = max(part.x - _MARGIN, 0), max(part.y - _MARGIN, 0)
-    right = min(part.x + part.width + _MARGIN, window.side)
-    bottom = min(part.y + part.height + _MARGIN, window.side)
-    rect = _Rect(window.x + left, window.y + top, right - left, bottom - top)
-    rgb = _to_rgb([_resize(plane, (rect.width, rect.height)) for plane in _cut_planes(frame, rect)], frame.format)
-    x, y = part.x - left, part.y - top
-    return rgb[y : y + part.height, x : x + part.width]
 
 
 def _cut_planes(frame: Frame, rect: _Rect) -> list[np.ndarray]:
@@ -170,24 +158,29 @@ def _yuv_matrix(frame_format: FrameFormat) -> tuple[np.ndarray, np.ndarray]:
     return matrix, np.array([0.0 if color.full_range else 16.0, 128.0, 128.0])
 
 
-def _paste_whole(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect, in_place: bool) -> Frame:
+def _paste_whole(
+    frame: Frame, window: CropWindow, old: np.ndarray, crop: np.ndarray, box: _Rect, in_place: bool
+) -> Frame:
     left, top = box.x & ~1, box.y & ~1  # even edges: whole chroma samples
     right, bottom = -(-(box.x + box.width) // 2) * 2, -(-(box.y + box.height) // 2) * 2
     part = _Rect(left, top, right - left, bottom - top)
     horizontal, vertical = frame.format.chroma_shift
     chroma_size = part.width >> horizontal, part.height >> vertical
-    luma, *chroma = _weigh_changes(crop[top:bottom, left:right], _cut_part(frame, window, part), frame.format)
+    inside = np.s_[top:bottom, left:right]
+    luma, *chroma = _weigh_changes(crop[inside], old[inside], frame.format)
     changes = [luma, *(_resize(plane, chroma_size) for plane in chroma)]  # a chroma sample gets its pixels' mean
     return _add(frame, changes, window.x + left, window.y + top, in_place)
 
 
-def _paste_scaled(frame: Frame, window: CropWindow, crop: np.ndarray, box: _Rect, in_place: bool) -> Frame:
+def _paste_scaled(
+    frame: Frame, window: CropWindow, old: np.ndarray, crop: np.ndarray, box: _Rect, in_place: bool
+) -> Frame:
     left, top = max(box.x - _BLUR, 0), max(box.y - _BLUR, 0)
     right, bottom = min(box.x + box.width + _BLUR, window.pixels), min(box.y + box.height + _BLUR, window.pixels)
     part = np.s_[top:bottom, left:right]
     sources = _cut_planes(frame, _Rect(window.x, window.y, window.side, window.side))
     carried = [_resize(plane, (window.pixels, window.pixels))[part] for plane in sources]
-    changes = _weigh_changes(crop[part], _to_rgb(carried, frame.format), frame.format)
+    changes = _weigh_changes(crop[part], old[part], frame.format)
     gone = cv2.blur(np.abs(changes[0]), (_BLUR, _BLUR))
     gone = np.clip((gone - _DETAIL_KEPT) / (_DETAIL_GONE - _DETAIL_KEPT), 0, 1)
     cv2.multiply(gone, cv2.extractChannel(crop[part], 3), gone, 1 / 255, cv2.CV_32F)

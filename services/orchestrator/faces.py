@@ -79,7 +79,7 @@ def choose_speaker(faces: DetectedFaces) -> np.ndarray:
     """The row of the speaking face for each frame, -1 where it is not seen. (frames,) int64.
 
     In each shot the face that covers most pixels over time speaks. A face the detector lost keeps its part when it
-    comes back near where it was: a track that never shares a frame with it and begins within a face's width.
+    comes back near where it was: a track that never shares a frame with it and begins and ends within a face's width.
     """
     rows = np.full(len(faces.cuts), -1, np.int64)
     bounds = np.unique(np.concatenate([[0], np.flatnonzero(faces.cuts), [len(faces.cuts)]]))
@@ -92,24 +92,33 @@ def choose_speaker(faces: DetectedFaces) -> np.ndarray:
 
 def _choose_in_shot(faces: DetectedFaces, shot: np.ndarray, first: int, end: int) -> np.ndarray:
     rows = np.full(end - first, -1, np.int64)
-    covered = {track: faces.area[shot][faces.track[shot] == track].sum() for track in np.unique(faces.track[shot])}
-    for track in sorted(covered, key=lambda track: -covered[track]):
-        own = shot[faces.track[shot] == track]
-        places = faces.frame[own] - first
-        free = (rows[places] < 0).all()
-        if free and ((rows < 0).all() or _continues(faces, own, rows, first)):
-            rows[places] = own
+    owns = [shot[faces.track[shot] == track] for track in np.unique(faces.track[shot])]
+    waiting = sorted(owns, key=lambda own: -faces.area[own].sum())
+    rows[faces.frame[waiting[0]] - first] = waiting[0]
+    left = -1
+    while len(waiting) != left:  # a track that joins may be the one that the next goes on from
+        left, rest = len(waiting), []
+        for own in waiting[1:]:
+            if (rows[faces.frame[own] - first] < 0).all() and _continues(faces, own, rows[rows >= 0]):
+                rows[faces.frame[own] - first] = own
+            else:
+                rest.append(own)
+        waiting = [waiting[0], *rest]
     return rows
 
 
-def _continues(faces: DetectedFaces, own: np.ndarray, rows: np.ndarray, first: int) -> bool:
-    """Whether a track lies, in size and place, where the chosen face was seen nearest to it in time."""
-    chosen = np.flatnonzero(rows >= 0) + first
-    nearest = rows[chosen[np.argmin(np.abs(chosen - faces.frame[own[0]]))] - first]
-    end = own[0] if faces.frame[nearest] < faces.frame[own[0]] else own[-1]
-    distance = float(np.linalg.norm(faces.centre[end] - faces.centre[nearest]))
-    growth = faces.area[end] / max(faces.area[nearest], 1.0)
-    return distance < np.sqrt(faces.area[nearest]) and 0.4 < growth < 2.5
+def _continues(faces: DetectedFaces, own: np.ndarray, chosen: np.ndarray) -> bool:
+    """Whether a track's rows lie, in size and place, where the chosen ones before and after them in time do."""
+    rows = np.concatenate([own, chosen])
+    is_own = np.arange(len(rows)) < len(own)
+    order = np.argsort(faces.frame[rows])
+    rows, is_own = rows[order], is_own[order]
+    seams = np.flatnonzero(is_own[1:] != is_own[:-1])
+    before, after = rows[seams], rows[seams + 1]
+    larger = np.maximum(faces.area[before], faces.area[after])
+    smaller = np.minimum(faces.area[before], faces.area[after])
+    distance = np.linalg.norm(faces.centre[before] - faces.centre[after], axis=1)
+    return bool(((distance < np.sqrt(larger)) & (smaller > 0.4 * larger)).all())
 
 
 def place_windows(key_points: np.ndarray, seen: np.ndarray, cuts: np.ndarray) -> list[CropWindow | None]:

@@ -1,11 +1,10 @@
 """Render: one segment's frames from decoder to encoder, their faces by way of lipsync and restorer."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -73,6 +72,7 @@ class _Shown:
     number: int
     frame: Frame
     window: CropWindow | None
+    cut: np.ndarray | None  # (pixels, pixels, 3) uint8 RGB, as it left the frame
     crop: Crop | None
     failure: str = ""
 
@@ -108,8 +108,8 @@ async def render_segment(
                     for chunk, payload in blob_chunks(blob):
                         await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
             batches = _cut_batches(feed, job, span, report)
-            synced = pass_through(sync, batches, _to_sync, _take_synced)
-            restored = pass_through(restore, synced, _restorer_packets(job.restorer_strength), _take_restored)
+            synced = pass_through(sync, batches, _to_sync, _take_answer)
+            restored = pass_through(restore, synced, _to_restore(job.restorer_strength), _take_answer)
             async for batch in restored:
                 await in_thread(_paste_and_encode, batch, encoder, report)
                 report.seconds["render"] = time.monotonic() - begun
@@ -173,10 +173,11 @@ def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentRep
     begun = time.monotonic()
     shown = []
     for number, source, frame in batch:
-        window, mesh, crop = job.track.windows[source], job.track.crop_mesh(source), None
+        window, mesh, cut, crop = job.track.windows[source], job.track.crop_mesh(source), None, None
         if window is not None and mesh is not None:
-            crop = Crop(number, int(job.timeline.pts[number]), cut_crop(frame, window), mesh)
-        shown.append(_Shown(number, frame, window, crop))
+            cut = cut_crop(frame, window)
+            crop = Crop(number, int(job.timeline.pts[number]), cut, mesh)
+        shown.append(_Shown(number, frame, window, cut, crop))
     report.add_seconds("cut", time.monotonic() - begun)
     return _Batch(shown)
 
@@ -188,11 +189,7 @@ def _to_sync(sequence: int, batch: _Batch) -> Packet | None:
     return Packet(lipsync_pb2.SyncRequest(crops=crops), payload)
 
 
-def _take_synced(batch: _Batch, answer: Packet) -> None:
-    _take_answer(batch, answer)
-
-
-def _restorer_packets(strength: float) -> Any:
+def _to_restore(strength: float) -> Callable[[int, _Batch], Packet | None]:
     def to_packet(sequence: int, batch: _Batch) -> Packet | None:
         if not batch.crops:
             return None
@@ -200,10 +197,6 @@ def _restorer_packets(strength: float) -> Any:
         return Packet(restorer_pb2.RestoreRequest(crops=crops, strength=strength), payload)
 
     return to_packet
-
-
-def _take_restored(batch: _Batch, answer: Packet) -> None:
-    _take_answer(batch, answer)
 
 
 def _take_answer(batch: _Batch, answer: Packet) -> None:
@@ -228,8 +221,8 @@ def _paste_and_encode(batch: _Batch, encoder: SegmentEncoder, report: SegmentRep
     for item in batch.shown:
         begun = time.monotonic()
         picture, frame = to_picture(item.frame)  # the one copy of a full frame between decoder's message and x264
-        if item.crop is not None and item.window is not None:
-            paste_crop(frame, item.window, item.crop.pixels, in_place=True)
+        if item.crop is not None and item.window is not None and item.cut is not None:
+            paste_crop(frame, item.window, item.cut, item.crop.pixels, in_place=True)
         pasted = time.monotonic()
         encoder.encode(picture)
         report.add_seconds("paste", pasted - begun)

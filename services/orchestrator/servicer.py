@@ -25,14 +25,18 @@ _MAX_PAGE = 1000
 class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
     service_name = "syncline.v1.OrchestratorService"
 
-    def __init__(self, store: JobStore, artifacts: ArtifactStore, stages: Stages, worker: Worker | None) -> None:
+    def __init__(
+        self, store: JobStore, artifacts: ArtifactStore, stages: Stages, worker: Worker | None, api: bool = True
+    ) -> None:
+        self._api = api
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
         self._worker = worker
 
     def register(self, server: grpc.aio.Server) -> None:
-        orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(self, server)
+        if self._api:  # a worker by itself serves nothing but its health
+            orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(self, server)
 
     @contextlib.asynccontextmanager
     async def background(self) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def to_crops(batch: media_pb2.CropBatch, data: Buffer, pixel_format: PixelFormat
         raise Refusal("INVALID_BATCH", f"crops of {size} pixels; 16 to 512 a side", sequence=batch.sequence)
     channels = 3 if pixel_format == PixelFormat.RGB24 else 4
     shape = (len(batch.crops), batch.height, batch.width, channels)
-    if not batch.crops or len(data) != np.prod(shape):
+    if not batch.crops or len(data) != prod(shape):
         told = f"{len(batch.crops)} crops of {shape[1:]}"
         raise Refusal("INVALID_BATCH", f"{len(data)} bytes are not {told}", sequence=batch.sequence)
     pixels = np.frombuffer(data, np.uint8).reshape(shape)

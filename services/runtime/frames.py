@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import prod
 
 import numpy as np
 
@@ -80,7 +81,7 @@ class FrameFormat:
 
     @property
     def frame_bytes(self) -> int:
-        return sum(int(np.prod(shape)) for shape in self.plane_shapes) * self.dtype.itemsize
+        return sum(prod(shape) for shape in self.plane_shapes) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def unpack_frames(pixels: bytes | memoryview, frame_format: FrameFormat, pts: Se
     for time in pts:
         planes = []
         for shape in frame_format.plane_shapes:
-            size = int(np.prod(shape))
+            size = prod(shape)
             planes.append(samples[start : start + size].reshape(shape))
             start += size
         frames.append(Frame(time, frame_format, tuple(planes)))

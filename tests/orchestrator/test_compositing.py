@@ -13,6 +13,10 @@ PLANAR = [pixel_format for pixel_format in PixelFormat if pixel_format < PixelFo
 BT709 = Color(matrix=1, primaries=1, transfer=1)
 
 
+def paste(frame: Frame, window: CropWindow, crop: np.ndarray) -> Frame:
+    return paste_crop(frame, window, cut_crop(frame, window), crop)
+
+
 def make_frame(
     width: int, height: int, pixel_format: PixelFormat = PixelFormat.YUV420P, color: Color = BT709, seed: int = 0
 ) -> Frame:
@@ -87,7 +91,7 @@ def test_an_unchanged_crop_changes_nothing(
     frame = make_frame(96, 130, pixel_format, seed=seed)
     side = 2 * half_side
     window = CropWindow(2 * (x // 2), 2 * (y // 2), side, max(2, side * 2 // 3) if scaled else side)
-    pasted = paste_crop(frame, window, with_alpha(cut_crop(frame, window), 255))
+    pasted = paste(frame, window, with_alpha(cut_crop(frame, window), 255))
     for before, after in zip(frame.planes, pasted.planes, strict=True):
         assert np.array_equal(before, after)
 
@@ -107,7 +111,7 @@ def test_nothing_changes_where_a_is_zero(
     left, top = data.draw(st.integers(0, side - 1)), data.draw(st.integers(0, side - 1))
     alpha = np.zeros((side, side), np.uint8)
     alpha[top : top + side // 3, left : left + side // 2] = data.draw(st.integers(1, 255))
-    pasted = paste_crop(frame, window, with_alpha(255 - cut_crop(frame, window), alpha))
+    pasted = paste(frame, window, with_alpha(255 - cut_crop(frame, window), alpha))
 
     touched = np.zeros((130 + 2 * 200, 96 + 2 * 200), bool)
     touched[200 + y : 200 + y + side, 200 + x : 200 + x + side] = alpha > 0
@@ -125,7 +129,7 @@ def test_a_new_crop_is_what_the_frame_then_shows(pixel_format: PixelFormat) -> N
     frame, other = make_frame(160, 160, pixel_format), make_frame(160, 160, pixel_format, seed=1)
     window = CropWindow.of(30, 40, 96)
     new = cut_crop(other, window)
-    shown = cut_crop(paste_crop(frame, window, with_alpha(new, 255)), window)
+    shown = cut_crop(paste(frame, window, with_alpha(new, 255)), window)
     off = np.abs(shown.astype(int) - new)
     assert np.percentile(off[2:-2, 2:-2], 99) <= 6  # chroma between two samples is interpolated, not stored
     assert off[2:-2, 2:-2].mean() < 1.5
@@ -134,7 +138,7 @@ def test_a_new_crop_is_what_the_frame_then_shows(pixel_format: PixelFormat) -> N
 def test_luma_of_a_new_crop_is_exact_to_one_code_value() -> None:
     frame, other = make_frame(160, 160), make_frame(160, 160, seed=1)
     window = CropWindow.of(30, 40, 96)
-    pasted = paste_crop(frame, window, with_alpha(cut_crop(other, window), 255))
+    pasted = paste(frame, window, with_alpha(cut_crop(other, window), 255))
     part = np.s_[40:136, 30:126]
     off = np.abs(pasted.planes[0][part].astype(int) - other.planes[0][part])
     assert off.max() <= 2  # a code value each for the old and the new crop's rounding to 8-bit RGB
@@ -144,7 +148,7 @@ def test_luma_of_a_new_crop_is_exact_to_one_code_value() -> None:
 def test_alpha_blends_in_between() -> None:
     frame = make_flat((50, 50, 50), BT709, PixelFormat.YUV420P)
     window = CropWindow.of(0, 0, 64)
-    pasted = paste_crop(frame, window, with_alpha(np.full((64, 64, 3), 150, np.uint8), 128))
+    pasted = paste(frame, window, with_alpha(np.full((64, 64, 3), 150, np.uint8), 128))
     assert np.abs(cut_crop(pasted, window).astype(int) - 100).max() <= 2
 
 
@@ -154,7 +158,7 @@ def test_ten_bits_survive_under_a_changed_crop() -> None:
     frame = Frame(0, FrameFormat(96, 96, PixelFormat.YUV420P10, BT709), (ramp, gray, gray))
     window = CropWindow.of(0, 0, 96)
     brighter = cut_crop(frame, window) + np.uint8(20)
-    after = paste_crop(frame, window, with_alpha(brighter, 255)).planes[0].astype(int)
+    after = paste(frame, window, with_alpha(brighter, 255)).planes[0].astype(int)
     assert np.all(np.diff(after) == 1)  # not the steps of four that an 8-bit crop has
     assert after.max() <= 1023
 
@@ -166,8 +170,8 @@ def test_samples_stay_in_range() -> None:
         planes[0][:] = top
         frame = Frame(0, frame.format, planes)
         window = CropWindow.of(0, 0, 64)
-        white = paste_crop(frame, window, with_alpha(np.full((64, 64, 3), 255, np.uint8), 255))
-        black = paste_crop(frame, window, with_alpha(np.zeros((64, 64, 3), np.uint8), 255))
+        white = paste(frame, window, with_alpha(np.full((64, 64, 3), 255, np.uint8), 255))
+        black = paste(frame, window, with_alpha(np.zeros((64, 64, 3), np.uint8), 255))
         assert white.planes[0].max() <= top
         assert black.planes[0].max() <= 4
 
@@ -179,7 +183,7 @@ def test_a_large_window_is_scaled_down_and_back_up() -> None:
     assert window.crop_scale == pytest.approx(2 / 3)
     crop = cut_crop(other, window)
     assert crop.shape == (512, 512, 3)
-    shown = cut_crop(paste_crop(frame, window, with_alpha(crop, 255)), window)
+    shown = cut_crop(paste(frame, window, with_alpha(crop, 255)), window)
     assert np.abs(shown.astype(int) - crop)[8:-8, 8:-8].mean() < 2
 
 
@@ -191,7 +195,7 @@ def test_a_scaled_crop_takes_the_old_detail_away_where_it_changes_the_picture() 
     window = CropWindow.of(0, 0, 1024)
     crop = cut_crop(frame, window)
     crop[:256] = 20  # a new, dark and smooth upper half
-    after = paste_crop(frame, window, with_alpha(crop, 255)).planes[0]
+    after = paste(frame, window, with_alpha(crop, 255)).planes[0]
     assert np.ptp(after[:480]) <= 2
     assert np.array_equal(after[560:], stripes[560:])
 
@@ -205,19 +209,19 @@ def test_the_edge_is_repeated_outside() -> None:
 
 def test_a_window_wholly_outside_changes_nothing() -> None:
     frame, window = make_frame(64, 64), CropWindow.of(200, -300, 60)
-    pasted = paste_crop(frame, window, with_alpha(np.zeros((60, 60, 3), np.uint8), 255))
+    pasted = paste(frame, window, with_alpha(np.zeros((60, 60, 3), np.uint8), 255))
     assert all(before is after for before, after in zip(frame.planes, pasted.planes, strict=True))
 
 
 def test_a_crop_without_weight_returns_the_frame_itself() -> None:
     frame, window = make_frame(64, 64), CropWindow.of(0, 0, 32)
-    assert paste_crop(frame, window, with_alpha(np.zeros((32, 32, 3), np.uint8), 0)) is frame
+    assert paste(frame, window, with_alpha(np.zeros((32, 32, 3), np.uint8), 0)) is frame
 
 
 def test_pasting_leaves_the_given_frame_alone() -> None:
     frame = make_frame(64, 64)
     before = [plane.copy() for plane in frame.planes]
-    paste_crop(frame, CropWindow.of(0, 0, 32), with_alpha(np.zeros((32, 32, 3), np.uint8), 255))
+    paste(frame, CropWindow.of(0, 0, 32), with_alpha(np.zeros((32, 32, 3), np.uint8), 255))
     assert all(np.array_equal(old, plane) for old, plane in zip(before, frame.planes, strict=True))
 
 

@@ -103,8 +103,7 @@ def pass_all(
     passed: list[Item] = []
 
     async def work(stream: ClientStream) -> None:
-        async for item in pass_through(stream, source.items(), make, take):
-            passed.append(item)
+        passed.extend([item async for item in pass_through(stream, source.items(), make, take)])
 
     try:
         flow(work)
@@ -158,8 +157,7 @@ def test_stages_follow_one_another() -> None:
                 ClientStream(stub.Restore, OPEN, (), STALL) as second,
             ):
                 once = pass_through(first, source.items(), to_packet, take_answer)
-                async for item in pass_through(second, once, send_again, take_answer):
-                    passed.append(item)
+                passed.extend([item async for item in pass_through(second, once, send_again, take_answer)])
 
     run(call())
     assert [item.number for item in passed] == list(range(25))
