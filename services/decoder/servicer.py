@@ -10,6 +10,7 @@ import grpc
 
 from services.decoder.convert import from_facts
 from services.decoder.engines import Engine
+from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import (
     from_engine_info,
     from_fraction,
@@ -28,6 +29,7 @@ from syncline.v1 import decoder_pb2_grpc, media_pb2
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BATCH_BYTES = 8 * 1024 * 1024  # messages of 1 to 8 MB cost least per byte
+_MAX_FRAME_BYTES = MAX_MESSAGE_BYTES - 64 * 1024  # a frame and what is said of it travel in one message
 _MAX_CREDITS = 16
 
 
@@ -63,6 +65,9 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
         path = self._path_of(wanted.source)
         start, end = to_fraction(wanted.start), to_fraction(wanted.end)
         stream = await in_thread(self._engine.decode_frames, path, start, end)
+        if stream.format.frame_bytes > _MAX_FRAME_BYTES:
+            size = f"{stream.format.width} x {stream.format.height}"
+            raise Refusal("UNSUPPORTED_MEDIA", f"a frame of {size} pixels has too many bytes: scale the video down")
         terms = grant_terms(self._engine.info, wanted.transports, credits)
         yield Packet(
             pb.DecodeFramesResponse(

@@ -1,5 +1,6 @@
 """Render: one segment's frames from decoder to encoder, their faces by way of lipsync and restorer."""
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -110,10 +111,11 @@ async def render_segment(
             batches = _cut_batches(feed, job, span, report)
             synced = pass_through(sync, batches, _to_sync, _take_answer)
             restored = pass_through(restore, synced, _to_restore(job.restorer_strength), _take_answer)
-            async for batch in restored:
-                await in_thread(_paste_and_encode, batch, encoder, report)
-                report.seconds["render"] = time.monotonic() - begun
-                yield report
+            async with contextlib.aclosing(restored):
+                async for batch in restored:
+                    await in_thread(_paste_and_encode, batch, encoder, report)
+                    report.seconds["render"] = time.monotonic() - begun
+                    yield report
         if encoder.frame_count != span.frame_count:
             raise InternalError(f"the decoder gave {encoder.frame_count} of the segment's {span.frame_count} frames")
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 Config = TypeVar("Config")
 
-# One limit for every channel and server; batches are cut to stay far below it. Unit: bytes.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+# One limit for every channel and server. Batches stay far below it; a single frame cannot: 8K 4:2:2 at 10 bits has
+# 133 MB. Unit: bytes.
+MAX_MESSAGE_BYTES = 160 * 1024 * 1024
 
 
 class ConfigError(Exception):

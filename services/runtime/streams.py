@@ -13,7 +13,7 @@ from services.runtime.engine import EngineInfo
 from services.runtime.interceptors import as_failure
 from services.runtime.refusal import Refusal
 from services.runtime.wire import Packet
-from syncline.errors import Stalled, from_rpc_error, to_status
+from syncline.errors import ServiceUnavailable, Stalled, from_rpc_error, to_status
 from syncline.v1 import media_pb2
 
 Result = TypeVar("Result")
@@ -257,6 +257,8 @@ class ClientStream:
     async def _ending(self) -> Exception:
         """What ended the call, once a read or write has failed on it."""
         for _ in range(20):  # a write that meets the end marks the call before the status that ended it is read
+            if self._call.done():
+                self._note_ending(self._call)
             if self._ended is not None and self._ended.details() != _WRITE_FAILED:
                 break
             await asyncio.sleep(0.05)
@@ -264,6 +266,8 @@ class ClientStream:
             return Stalled("the server ended the stream without saying why")
         if self._ended.code() == grpc.StatusCode.OK:
             return Stalled("the server ended the stream before all was sent")
+        if self._ended.details() == _WRITE_FAILED:  # the server died: no status was sent, and none will come
+            return ServiceUnavailable("the server broke off the stream")
         return from_rpc_error(self._ended)
 
     def _note_ending(self, call: Any) -> None:

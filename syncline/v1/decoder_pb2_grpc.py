@@ -71,7 +71,8 @@ class DecoderServiceServicer:
     def DecodeFrames(self, request_iterator, context):
         """The frames of a time range, in presentation order, upright, as planar YUV.
         The client sends Open; the server answers Opened and then batches, each using up one credit; the client sends
-        Credit for more while it takes them in; the server sends Completed after the last frame of the range.
+        Credit for more while it takes them in; the server sends Completed after the last frame of the range and waits for
+        the client to half-close.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

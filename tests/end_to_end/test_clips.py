@@ -25,6 +25,6 @@ def test_a_real_clip_says_something_else(client: Client, clips: Path, tmp_path: 
     frames, times = read_video(tmp_path / "out.mp4")
     assert len(frames) == report["result"]["frames"]
     assert all(after > before for before, after in pairwise(times))
-    changed = report["frames"]["by_outcome"].get("synced", 0) + report["frames"]["by_outcome"].get("warped", 0)
-    assert changed > 0.8 * len(frames)
+    left_alone = ("no_face", "passed_through", "failed")
+    assert sum(report["frames"]["by_outcome"].get(outcome, 0) for outcome in left_alone) < 0.1 * len(frames)
     assert np.isfinite([frame.mean() for frame in frames]).all()
