@@ -66,8 +66,8 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
         start, end = to_fraction(wanted.start), to_fraction(wanted.end)
         stream = await in_thread(self._engine.decode_frames, path, start, end)
         if stream.format.frame_bytes > _MAX_FRAME_BYTES:
-            size = f"{stream.format.width} x {stream.format.height}"
-            raise Refusal("UNSUPPORTED_MEDIA", f"a frame of {size} pixels has too many bytes: scale the video down")
+            told = f"{stream.format.width} x {stream.format.height}"
+            raise Refusal("UNSUPPORTED_MEDIA", f"a frame of {told} pixels has too many bytes: scale the video down")
         terms = grant_terms(self._engine.info, wanted.transports, credits)
         yield Packet(
             pb.DecodeFramesResponse(

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from services.orchestrator.timeline import Timeline
-from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
+from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat
 from services.runtime.refusal import Refusal
 
 AUDIO_BIT_RATE = 96_000  # bits per second and channel
@@ -26,15 +26,6 @@ AI_LABEL: Mapping[str, str] = {
     "comment": "AI-generated: the lip movements in this video were made by software (Syncline).",
     "description": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     "keywords": "AI-generated",
-}
-
-_PIXEL_FORMATS = {
-    PixelFormat.YUV420P: "yuv420p",
-    PixelFormat.YUV422P: "yuv422p",
-    PixelFormat.YUV444P: "yuv444p",
-    PixelFormat.YUV420P10: "yuv420p10le",
-    PixelFormat.YUV422P10: "yuv422p10le",
-    PixelFormat.YUV444P10: "yuv444p10le",
 }
 
 
@@ -91,7 +82,7 @@ def _add_video_stream(container: OutputContainer, settings: EncodeSettings) -> V
     rate = settings.frame_rate.limit_denominator(1001)  # FFmpeg's fractions have 32 bits
     stream = container.add_stream("libx264", rate=rate)
     stream.width, stream.height = settings.format.width, settings.format.height
-    stream.pix_fmt = _PIXEL_FORMATS[settings.format.pixel_format]
+    stream.pix_fmt = FFMPEG_NAMES[settings.format.pixel_format]
     stream.options = {"crf": str(settings.crf), "preset": settings.preset}
     context = stream.codec_context
     context.time_base = 1 / rate
@@ -113,7 +104,7 @@ def _tag_color(stream: VideoStream, color: Color) -> None:
 
 def to_picture(frame: Frame) -> tuple[av.VideoFrame, Frame]:
     """The planar frame as FFmpeg holds it, one copy of every plane; and a frame that views it and may be written to."""
-    picture = av.VideoFrame(frame.format.width, frame.format.height, _PIXEL_FORMATS[frame.format.pixel_format])
+    picture = av.VideoFrame(frame.format.width, frame.format.height, FFMPEG_NAMES[frame.format.pixel_format])
     views = []
     for plane, samples in zip(picture.planes, frame.planes, strict=True):
         height, width = samples.shape

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from services.runtime.streams import ClientStream
@@ -17,7 +17,7 @@ async def pass_through(
     items: AsyncIterator[Item],
     to_packet: Callable[[int, Item], Packet | None],
     take_answer: Callable[[Item, Packet], None],
-) -> AsyncIterator[Item]:
+) -> AsyncGenerator[Item, None]:
     """Sends each item's packet down the stream, hands the answer to the item, and yields the items in order.
 
     `to_packet(sequence, item)` gives None for an item that has nothing to send: it keeps its place and passes by.

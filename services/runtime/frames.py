@@ -21,6 +21,16 @@ class PixelFormat(IntEnum):
     RGBA32 = 8
 
 
+# What FFmpeg calls the planar formats.
+FFMPEG_NAMES = {
+    PixelFormat.YUV420P: "yuv420p",
+    PixelFormat.YUV422P: "yuv422p",
+    PixelFormat.YUV444P: "yuv444p",
+    PixelFormat.YUV420P10: "yuv420p10le",
+    PixelFormat.YUV422P10: "yuv422p10le",
+    PixelFormat.YUV444P10: "yuv444p10le",
+}
+
 # Halvings of chroma (horizontally, vertically).
 _CHROMA_SHIFT = {
     PixelFormat.YUV420P: (1, 1),

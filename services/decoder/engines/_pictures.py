@@ -8,21 +8,13 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.reformatter import Colorspace as SwsMatrix
 
-from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
+from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
 
 MIN_SIDE = 16  # pixels
 MAX_SIDE = 16384  # pixels, as FrameFormat in media.proto
 
-_NAMES = {
-    PixelFormat.YUV420P: "yuv420p",
-    PixelFormat.YUV422P: "yuv422p",
-    PixelFormat.YUV444P: "yuv444p",
-    PixelFormat.YUV420P10: "yuv420p10le",
-    PixelFormat.YUV422P10: "yuv422p10le",
-    PixelFormat.YUV444P10: "yuv444p10le",
-}
-_FORMATS = {name: pixel_format for pixel_format, name in _NAMES.items()}
+_FORMATS = {name: pixel_format for pixel_format, name in FFMPEG_NAMES.items()}
 # The same samples under a name that says full range.
 _FORMATS |= {"yuvj420p": PixelFormat.YUV420P, "yuvj422p": PixelFormat.YUV422P, "yuvj444p": PixelFormat.YUV444P}
 
@@ -95,7 +87,7 @@ class Delivery:
         return picture.reformat(
             width,
             height,
-            _NAMES[self.format.pixel_format],
+            FFMPEG_NAMES[self.format.pixel_format],
             dst_colorspace=matrix,
             src_color_range=source_range,
             dst_color_range=full,
