@@ -5,9 +5,10 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from services.orchestrator.planning import find_plan, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
 from services.orchestrator.rendering import RenderJob, render_segment
 from services.orchestrator.report import build_report, describe_engine
-from services.orchestrator.source import find_analysis, find_prepared, find_speech
+from services.orchestrator.source import Prepared, Source, find_analysis, find_prepared, find_speech
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan, Timeline, build_photo_timeline, build_timeline, cut_segments
@@ -47,6 +48,17 @@ class Beacon:
 
 
 @dataclass(frozen=True)
+class _Known:
+    """What is known of a job's two files before it is planned. `speech`: (n,) float32 at SPEECH_RATE."""
+
+    info: decoder_pb2.MediaInfo
+    speech: np.ndarray
+    analysis: Analysis
+    track: SpeakerTrack
+    prepared: Prepared
+
+
+@dataclass(frozen=True)
 class JobRun:
     """One attempt at one job."""
 
@@ -60,16 +72,40 @@ class JobRun:
     progress: Beacon
 
     async def make(self) -> None:
-        """Inspect, analyse, plan, render, assemble; raises what went wrong."""
+        """Raises what went wrong."""
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
+        known = await self._learn(metadata, seconds)
+        engines = {
+            **known.analysis.engines,
+            "lipsync": describe_engine(await self.stages.engine("lipsync")),
+            "restorer": describe_engine(await self.stages.engine("restorer")),
+        }
+        with _timed(seconds, "plan"):
+            render = await self._plan(known, options, metadata)
+            plan_digest = _digest_of(render, engines)
+            await in_thread(self.store.plan_segments, self.lease, plan_digest, cut_segments(render.timeline))
+        with _timed(seconds, "render"):
+            self.progress.enter(Phase.RENDER, render.timeline.frame_count)
+            await self._render(render)
+        with _timed(seconds, "assemble"):
+            self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
+            segments = await in_thread(self.store.list_segments, self.job.id)
+            result = await self._assemble(render.timeline, segments, metadata)
+        report = build_report(
+            self.job, options, known.info, render.timeline, segments, known.prepared.summary, engines, seconds, result
+        )
+        document = json.dumps(report, indent=2, ensure_ascii=False).encode()
+        report_asset = await in_thread(self.artifacts.put, [document])
+        await in_thread(self.store.finish_job, self.lease, result, report_asset)
 
+    async def _learn(self, metadata: Metadata, seconds: dict[str, float]) -> _Known:
+        """Inspects both files, then analyses and prepares the source, unless that was done before."""
         with _timed(seconds, "inspect"):
             self.progress.enter(Phase.INSPECT)
             info = await self._inspect(metadata)
             speech = await find_speech(self.stages, self.artifacts, self.job.audio, metadata)
-
         with _timed(seconds, "analyse"):
             self.progress.enter(Phase.ANALYSE, info.video.frame_count)
             key, analysis = await find_analysis(
@@ -77,66 +113,38 @@ class JobRun:
             )
             track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes)
             if not len(track.seen_frames):
-                raise Refusal(
-                    "NO_FACE", f"none of the {len(analysis.pts)} frames shows a face", frames=len(analysis.pts)
-                )
-
+                frames = len(analysis.pts)
+                raise Refusal("NO_FACE", f"none of the video's frames ({frames}) shows a face", frames=frames)
         with _timed(seconds, "prepare"):
             self.progress.enter(Phase.PLAN, len(analysis.pts))
             own_speech = await self._own_speech(info, metadata)
-            prepared = await find_prepared(
-                self.stages,
-                self.artifacts,
-                self.job.video,
-                key,
-                analysis,
-                track,
-                own_speech,
-                metadata,
-                self.progress.advance,
-            )
+            source = Source(self.job.video, key, analysis, track, own_speech)
+            prepared = await find_prepared(self.stages, self.artifacts, source, metadata, self.progress.advance)
+        return _Known(info, speech, analysis, track, prepared)
 
-        with _timed(seconds, "plan"):
-            timeline = _build_timeline(info, analysis, speech, options)
-            plan = await find_plan(self.stages, self.artifacts, prepared, timeline, track, speech, metadata)
-            render = RenderJob(
-                source=self.job.video,
-                pts=analysis.pts,
-                time_base=analysis.time_base,
-                track=track,
-                timeline=timeline,
-                prepared=prepared,
-                plan_digest=hashlib.sha256(plan).hexdigest(),
-                plan=plan,
-                encode=EncodeSettings(
-                    analysis.format,
-                    timeline.frame_rate,
-                    options.crf,
-                    options.preset,
-                    to_fraction(info.video.sample_aspect_ratio) or Fraction(1),
-                ),
-                restorer_strength=options.restorer_strength,
-            )
-            spans = cut_segments(timeline)
-            await in_thread(self.store.plan_segments, self.lease, _digest_of(render), spans)
-
-        with _timed(seconds, "render"):
-            self.progress.enter(Phase.RENDER, timeline.frame_count)
-            await self._render(render)
-
-        self.progress.enter(Phase.ASSEMBLE, timeline.frame_count)
-        with _timed(seconds, "assemble"):
-            segments = await in_thread(self.store.list_segments, self.job.id)
-            result = await self._assemble(timeline, segments, metadata)
-        engines = {
-            **analysis.engines,
-            "lipsync": describe_engine(await self.stages.engine("lipsync")),
-            "restorer": describe_engine(await self.stages.engine("restorer")),
-        }
-        report = build_report(self.job, options, info, timeline, segments, prepared.summary, engines, seconds, result)
-        document = json.dumps(report, indent=2, ensure_ascii=False).encode()
-        report_asset = await in_thread(self.artifacts.put, [document])
-        await in_thread(self.store.finish_job, self.lease, result, report_asset)
+    async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
+        timeline = _build_timeline(known.info, known.analysis, known.speech, options)
+        plan = await find_plan(
+            self.stages, self.artifacts, known.prepared, timeline, known.track, known.speech, metadata
+        )
+        return RenderJob(
+            source=self.job.video,
+            pts=known.analysis.pts,
+            time_base=known.analysis.time_base,
+            track=known.track,
+            timeline=timeline,
+            prepared=known.prepared,
+            plan_digest=hashlib.sha256(plan).hexdigest(),
+            plan=plan,
+            encode=EncodeSettings(
+                known.analysis.format,
+                timeline.frame_rate,
+                options.crf,
+                options.preset,
+                to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
+            ),
+            restorer_strength=options.restorer_strength,
+        )
 
     async def _inspect(self, metadata: Metadata) -> decoder_pb2.MediaInfo:
         """Facts about the video; the speech is known to hold sound. Says all that is wrong before time is spent."""
@@ -250,7 +258,7 @@ def _mean_frame_duration(analysis: Analysis) -> Fraction:
     return int(analysis.pts[-1] - analysis.pts[0]) * analysis.time_base / (len(analysis.pts) - 1)
 
 
-def _digest_of(render: RenderJob) -> str:
+def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
     """Of all that a segment's bytes depend on beside its place."""
     facts = [
         render.source,
@@ -258,6 +266,7 @@ def _digest_of(render: RenderJob) -> str:
         render.plan_digest,
         str(render.encode),
         render.restorer_strength,
+        engines,
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -39,6 +39,17 @@ class Prepared:
     summary: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Source:
+    """An analysed source. `key`: of its analysis; `speech`: its own, (n,) float32 at SPEECH_RATE, None when silent."""
+
+    digest: str
+    key: str
+    analysis: Analysis
+    track: SpeakerTrack
+    speech: np.ndarray | None
+
+
 async def find_analysis(
     stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata, report: Report
 ) -> tuple[str, Analysis]:
@@ -66,31 +77,25 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
 
 
 async def find_prepared(
-    stages: Stages,
-    artifacts: ArtifactStore,
-    source: str,
-    key: str,
-    analysis: Analysis,
-    track: SpeakerTrack,
-    own_speech: np.ndarray | None,
-    metadata: Metadata,
-    report: Report,
+    stages: Stages, artifacts: ArtifactStore, source: Source, metadata: Metadata, report: Report
 ) -> Prepared:
-    """What the lipsync engine learns of the source; learned now unless it is kept. `key`: the analysis's."""
+    """What the lipsync engine learns of the source; learned now unless it is kept."""
     engine = await stages.engine("lipsync")
-    prepared_key = json.dumps([key, engine.name, engine.version, _PREPARE_SECONDS])
+    prepared_key = json.dumps([source.key, engine.name, engine.version, _PREPARE_SECONDS])
     kept = await in_thread(_load, artifacts, prepared_key)
     if kept is not None:
         return kept
-    wanted = lipsync_pb2.PrepareOpen(time_base=from_fraction(analysis.time_base), crop_scale=track.crop_scale)
+    wanted = lipsync_pb2.PrepareOpen(
+        time_base=from_fraction(source.analysis.time_base), crop_scale=source.track.crop_scale
+    )
     opening = Packet(lipsync_pb2.PrepareRequest(open=wanted))
     blob, summary, sent = io.BytesIO(), lipsync_pb2.PrepareSummary(), 0
 
     async def packets() -> AsyncIterator[Packet]:
         nonlocal sent
-        for packet in speech_packets(own_speech):
+        for packet in speech_packets(source.speech):
             yield Packet(lipsync_pb2.PrepareRequest(speech=packet[0]), packet[1])
-        async for batch, payload, count in _crop_batches(stages, source, analysis, track, metadata):
+        async for batch, payload, count in _crop_batches(stages, source, metadata):
             yield Packet(lipsync_pb2.PrepareRequest(crops=batch), payload)
             sent += count
             report(sent)
@@ -134,16 +139,16 @@ def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk
 
 
 async def _crop_batches(
-    stages: Stages, source: str, analysis: Analysis, track: SpeakerTrack, metadata: Metadata
+    stages: Stages, source: Source, metadata: Metadata
 ) -> AsyncIterator[tuple[media_pb2.CropBatch, list[memoryview], int]]:
     """The speaker's crops of the source, and the number of frames each batch brings on."""
-    pts_to_frame = {int(pts): frame for frame, pts in enumerate(analysis.pts)}
-    begin = analysis.pts[0] * analysis.time_base
+    pts_to_frame = {int(pts): frame for frame, pts in enumerate(source.analysis.pts)}
+    begin = int(source.analysis.pts[0]) * source.analysis.time_base
     waiting: list[Crop] = []
     sequence = passed = 0
-    async with stages.decode_frames(source, metadata, None, begin + Fraction(_PREPARE_SECONDS)) as reader:
+    async with stages.decode_frames(source.digest, metadata, None, begin + Fraction(_PREPARE_SECONDS)) as reader:
         async for frames in reader:
-            waiting += await in_thread(_cut, frames, pts_to_frame, track)
+            waiting += await in_thread(_cut, frames, pts_to_frame, source.track)
             passed += len(frames)
             if len(waiting) >= _CROP_BATCH:
                 yield *from_crops(sequence, waiting), passed
