@@ -45,10 +45,12 @@ import re
 from collections.abc import Iterator, Mapping
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "syncline"
+_RETRY_SECONDS = 5  # what a client that met a full queue or disk is told to wait
 
 
 class SynclineError(Exception):
@@ -259,11 +261,20 @@ _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in g
 
 
 def to_status(error: SynclineError) -> status_pb2.Status:
-    """The error as a `google.rpc.Status` with an ErrorInfo."""
-    info = any_pb2.Any()
-    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason(), domain=DOMAIN, metadata=error.metadata))
-    code: int = error.code.value[0]
-    return status_pb2.Status(code=code, message=error.message, details=[info])
+    """The error as a `google.rpc.Status` with an ErrorInfo; a BadRequest or RetryInfo where they apply (AIP-193)."""
+    reason = error.reason()
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=error.metadata)]
+    if isinstance(error, InvalidInput):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.metadata.get("field", ""), description=error.message, reason=reason
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, Exhausted) and error.retryable:
+        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_RETRY_SECONDS)))
+    status = status_pb2.Status(code=error.code.value[0], message=error.message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status
 
 
 def from_status(status: status_pb2.Status) -> SynclineError:

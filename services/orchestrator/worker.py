@@ -34,11 +34,15 @@ class Worker:
 
     async def run(self) -> None:
         while True:
-            claimed = await in_thread(self._store.claim_job, self._owner, self._lease_seconds)
-            if claimed is None:
-                await asyncio.sleep(_IDLE_SECONDS)
-                continue
-            await self._work_on(*claimed)
+            try:
+                claimed = await in_thread(self._store.claim_job, self._owner, self._lease_seconds)
+                if claimed is not None:
+                    await self._work_on(*claimed)
+                    continue
+            except Exception as error:  # the store is out of reach: what was claimed comes back when its lease runs out
+                _log.error("no work can be claimed or given back", error=str(error), exc_info=error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(_IDLE_SECONDS)
 
     async def _work_on(self, job: JobRecord, lease: Lease) -> None:
         """Makes the job's video, or writes down why not. A job that is taken away is dropped within one batch."""
@@ -55,6 +59,8 @@ class Worker:
             making.result()
             _log.info("job done", job=job.id)
         except asyncio.CancelledError:  # the process is stopping: another worker goes on at once
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)  # gives its segment back, while the job is still ours
             with contextlib.suppress(Refusal):
                 self._store.release(lease)
             raise
@@ -67,7 +73,12 @@ class Worker:
 
     async def _keep_lease(self, lease: Lease, progress: "Beacon") -> None:
         """Returns when the lease is lost: cancelled, or claimed by another."""
-        while await in_thread(self._store.heartbeat, lease, self._lease_seconds, progress.value):
+        while True:
+            try:
+                if not await in_thread(self._store.heartbeat, lease, self._lease_seconds, progress.value):
+                    return
+            except Exception as error:  # may pass; if it does not, the lease runs out and nothing more is published
+                _log.warning("heartbeat failed", job=lease.job, error=str(error))
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def _give_up(self, job: JobRecord, lease: Lease, error: Exception) -> None:

@@ -89,3 +89,29 @@ def test_an_api_without_workers_queues(stack: LocalStack, media: Path, tmp_path:
     store = JobStore(f"sqlite:///{tmp_path / 'data' / 'jobs.db'}")
     assert store.claim_job("test", 1) is None
     store.close()
+
+
+def test_a_stopped_worker_gives_its_job_back_at_once(stack: LocalStack, media: Path, tmp_path: Path) -> None:
+    os.kill(stack.pids["orchestrator"], signal.SIGSTOP)
+    api, address = start_orchestrator(stack, tmp_path / "data", "api")
+    first, _ = start_orchestrator(stack, tmp_path / "data", "worker")
+    try:
+        with Client(address) as client:
+            video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
+            job = client.create_job(video, audio, sync_mode="bounce")
+            for event in client.watch(job):
+                if event.job.progress.phase is Phase.RENDER:
+                    first.terminate()
+                    break
+            assert first.wait(20) == 0
+            assert client.get(job).state is JobState.QUEUED
+        store = JobStore(f"sqlite:///{tmp_path / 'data' / 'jobs.db'}")
+        claimed = store.claim_job("test", 5)
+        assert claimed is not None
+        assert store.claim_segment(claimed[0].id, "test", 5) is not None  # nobody holds it any more
+        store.close()
+    finally:
+        for process in (api, first):
+            process.kill()
+            process.wait()
+        os.kill(stack.pids["orchestrator"], signal.SIGCONT)

@@ -5,8 +5,7 @@ import pytest
 import stamina
 
 from syncline import Client
-
-from .fakes import FakeOrchestrator, serving
+from tests.sdk.fakes import FakeOrchestrator, serving
 
 
 @pytest.fixture(autouse=True)

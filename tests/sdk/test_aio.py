@@ -10,8 +10,7 @@ import pytest
 
 from syncline import AsyncClient, Client, errors
 from syncline.types import JobEvent, JobState
-
-from .fakes import REPORT, VIDEO, FakeOrchestrator, digest
+from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator, digest
 
 
 def run(server: str, test: Callable[[AsyncClient], Awaitable[Any]]) -> Any:

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from syncline import errors
 from syncline.cli import app
-
-from .fakes import REPORT, VIDEO, FakeOrchestrator
+from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator
 
 COMMAND = [sys.executable, "-m", "syncline.cli"]
 

@@ -8,8 +8,7 @@ import pytest
 
 from syncline import Client, errors
 from syncline.types import Job, JobEvent, JobState, Phase, SyncMode
-
-from .fakes import REPORT, VIDEO, FakeOrchestrator, digest, serving
+from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator, digest, serving
 
 
 def test_upload_sends_the_file_under_its_digest(client: Client, fake: FakeOrchestrator, video: Path) -> None:

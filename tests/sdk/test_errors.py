@@ -1,10 +1,9 @@
 import grpc
 import pytest
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from syncline import Client, errors
-
-from .fakes import FakeOrchestrator
+from tests.sdk.fakes import FakeOrchestrator
 
 
 @pytest.mark.parametrize("reason", sorted(errors.CATALOGUE))
@@ -29,3 +28,13 @@ def test_status_of_another_domain_falls_back_to_its_code() -> None:
     error = errors.from_status(status_pb2.Status(code=grpc.StatusCode.NOT_FOUND.value[0], message="nothing"))
     assert type(error) is errors.NotFound
     assert type(errors.from_status(status_pb2.Status(code=2))) is errors.SynclineError
+
+
+def test_a_bad_request_names_its_field_and_a_full_server_says_when_to_come_back() -> None:
+    bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    status = errors.to_status(errors.InvalidOption("crf is 99; the range is 0 to 51", {"field": "crf"}))
+    assert [detail.Unpack(bad) for detail in status.details] == [False, True]
+    assert (bad.field_violations[0].field, bad.field_violations[0].reason) == ("crf", "INVALID_OPTION")
+    status = errors.to_status(errors.DiskFull("free some space"))
+    assert [detail.Unpack(retry) for detail in status.details] == [False, True]
+    assert retry.retry_delay.seconds > 0

@@ -13,8 +13,8 @@ import pytest
 
 from syncline import Client, errors, local
 from syncline.local import LocalStack
+from tests.sdk.fakes import VIDEO
 
-from .fakes import VIDEO
 from .stand_ins import SERVICES, write_stand_ins
 
 HERE = Path(__file__).parent

@@ -21,7 +21,8 @@ from services.lipsync.engines.rewrite.mouth import draw_contact, draw_inside, me
 from services.lipsync.engines.rewrite.warp import Window
 
 _LEAST_MOTION = 0.04  # pixels; less is stillness
-_COARSE_FROM = 90  # pixels between the eyes; under a recorded mouth larger faces are warped by every second pixel
+_STEP = 2  # pixels between the places motion is worked out at; it is smooth but where lips part
+_LIP_MARGIN = 8  # pixels around the line where the face's own lips part, in which every pixel counts
 _MOUTH_MARGIN = 8  # pixels
 _EDGE_FADE = 14  # pixels from the crop's edge within which motion dies out
 _LEAST_GAIN, _MOST_GAIN = 0.7, 1.4  # of the recorded mouth's light
@@ -35,12 +36,14 @@ _MOST_STRETCH = 2.2  # of a recorded mouth's opening before its inside is drawn 
 class _Moved:
     """The face moved to its wanted mesh, within the grid's window."""
 
-    grid: warp.Grid
+    tiling: warp.Tiling
     points: np.ndarray  # wanted mesh and surroundings after limiting, (540, 2)
-    inverses: np.ndarray  # of its triangles, (t, 3, 3)
-    under: np.ndarray  # triangle at each place of the grid
-    picture: np.ndarray  # (h, w, 3) uint8
+    picture: np.ndarray  # (h, w, 3) float32, 0 to 255 and a little beyond
     weight: np.ndarray  # (h, w) float32, 0 to 1
+
+    @property
+    def window(self) -> Window:
+        return self.tiling.grid.window
 
 
 def render_candidate(
@@ -59,14 +62,14 @@ def render_candidate(
     mouth = _mouth_grid(moved)
     if mouth.window.empty:
         return _untouched(target)
-    part = mouth.window.within(moved.grid.window)
-    base = moved.picture[part].astype(np.float32)
+    part = mouth.window.within(moved.window)
+    base = moved.picture[part]
     layer, weight = _move_mouth(candidate, candidate_mesh, target_mesh, moved, mouth)
     _match_light(layer, base, weight, shown, mouth.window)
     missing = _missing_inside(candidate_mesh, shown)
     if missing > 0:
         draw_inside(layer, mouth.window, target, target_mesh, shown, missing)
-    moved.picture[part] = _mix(base, layer, weight)
+    moved.picture[part] = cv2.blendLinear(layer, base, weight, 1 - weight)
     np.maximum(moved.weight[part], np.minimum(3 * weight, 1), out=moved.weight[part])
     return _finish(target, moved)
 
@@ -88,12 +91,10 @@ def render_own(target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, 
     shown = np.concatenate([moved.points[:468], target_mesh[:, 2:]], axis=1)
     mouth = _mouth_grid(moved).window
     if not mouth.empty:
-        part = mouth.within(moved.grid.window)
-        picture = moved.picture[part].astype(np.float32)
+        picture = moved.picture[mouth.within(moved.window)]
         if inside:
             draw_inside(picture, mouth, target, target_mesh, shown)
         draw_contact(picture, mouth, target, target_mesh, shown)
-        moved.picture[part] = np.clip(picture + 0.5, 0, 255)
     return _finish(target, moved)
 
 
@@ -120,25 +121,39 @@ def _move_face(
     sources, points = warp.add_surroundings(source, limited)
     triangles = warp.all_triangles()
     motion = sources - points
-    chosen = (np.abs(motion).max(axis=1) > _LEAST_MOTION)[triangles].any(axis=1)
+    moves = np.abs(motion).max(axis=1) > _LEAST_MOTION
+    chosen = np.logical_or.reduce(moves[triangles.T])
     if also is not None:
         chosen |= also
     if not chosen.any():
         return None
-    window = warp.frame_window(points[np.unique(triangles[chosen])], target.shape, 8)
+    triangles = triangles[chosen]
+    window = warp.frame_window(points[triangles.ravel()], target.shape, 8)
     if window.empty:
         return None
-    # The face's own lips part and meet at a sharp line; a recorded mouth covers that line.
-    coarse = also is not None and warp.eye_distance(target_mesh) > _COARSE_FROM
-    grid = warp.Grid(window, 2 if coarse else 1)
-    under = warp.find_triangles(points, chosen, grid)
-    inverses = warp.invert_corners(points)
-    offset = warp.apply_affines(warp.fit_affines(inverses, motion), under, grid)
-    offset = np.stack([cv2.blur(plane, (3, 3)) for plane in offset]) * _edge_ramp(target.shape, grid)
-    x = grid.enlarge(offset[0]) + np.arange(window.left, window.right, dtype=np.float32)
-    y = grid.enlarge(offset[1]) + np.arange(window.top, window.bottom, dtype=np.float32)[:, None]
-    picture = cv2.remap(target, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return _Moved(grid, points, inverses, under, picture, grid.enlarge(_cover_motion(offset)))
+    tiling = warp.tile(points, triangles, warp.Grid(window, _STEP))
+    offset = _find_motion(tiling, motion, target.shape)
+    x, y = (tiling.grid.enlarge(plane) for plane in offset)
+    if also is None:  # a recorded mouth covers the sharp line where the face's own lips part and meet
+        around = warp.frame_window(inner_lip_ring(points), target.shape, _LIP_MARGIN)
+        lips = warp.Grid(warp.overlap(around, window), 1)
+        if not lips.window.empty:
+            part = lips.window.within(window)
+            x[part], y[part] = _find_motion(warp.tile(points, triangles, lips), motion, target.shape)
+    x += np.arange(window.left, window.right, dtype=np.float32)
+    y += np.arange(window.top, window.bottom, dtype=np.float32)[:, None]
+    return _Moved(tiling, points, _fetch(target, x, y), tiling.grid.enlarge(_cover_motion(offset)))
+
+
+def _find_motion(tiling: warp.Tiling, motion: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """From the grid's places to where their pixels come from. (2, rows, columns) float32"""
+    smooth = [cv2.blur(plane, (3, 3)) for plane in tiling.interpolate(motion)]
+    return np.asarray(smooth * _edge_ramp(shape, tiling.grid))
+
+
+def _fetch(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The uint8 picture's colours at x and y. (h, w, 3) float32, at half the cost of uint8"""
+    return cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @cache
@@ -148,10 +163,16 @@ def _mouth_triangles() -> np.ndarray:
     return (weights[warp.all_triangles()] > 0).any(axis=1)
 
 
+@cache
+def _mouth_points() -> np.ndarray:
+    """Indices of the points of those triangles."""
+    return np.unique(warp.all_triangles()[_mouth_triangles()])
+
+
 def _mouth_grid(moved: _Moved) -> warp.Grid:
     """The part of the moved face's grid around the mouth."""
-    whole, step = moved.grid.window, moved.grid.step
-    around = moved.points[np.unique(warp.all_triangles()[_mouth_triangles()])]
+    whole, step = moved.window, moved.tiling.grid.step
+    around = moved.points[_mouth_points()]
     low = np.maximum(np.floor((around.min(axis=0) - _MOUTH_MARGIN - (whole.left, whole.top)) / step), 0) * step
     high = np.ceil(around.max(axis=0)) + _MOUTH_MARGIN
     window = Window(whole.left + int(low[0]), whole.top + int(low[1]), int(high[0]), int(high[1]))
@@ -173,8 +194,8 @@ def _cover_motion(offset: np.ndarray) -> np.ndarray:
     Half-moved pixels would show twice, so the soft part lies where nothing moves.
     """
     moving = (np.abs(offset).max(axis=0) > 0.12).astype(np.uint8)
-    grown = cv2.dilate(moving, np.ones((7, 7), np.uint8)).astype(np.float32)
-    return cv2.blur(grown, (7, 7))
+    grown = cv2.dilate(moving, np.ones((5, 5), np.uint8)).astype(np.float32)
+    return cv2.blur(grown, (5, 5))
 
 
 def _move_mouth(
@@ -188,22 +209,20 @@ def _move_mouth(
         candidate = cv2.resize(candidate, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         scale = np.array([candidate.shape[1] / before[1], candidate.shape[0] / before[0]])
     source = candidate_mesh[:, :2] * scale - 0.5
-    # Motion is told apart from the whole face's, so that it can be smoothed where triangles of unlike stretch meet.
-    face = np.linalg.lstsq(np.pad(moved.points[:468], ((0, 0), (0, 1)), constant_values=1), source, rcond=None)[0]
+    # Motion is told apart from the whole mouth's, so that it can be smoothed where triangles of unlike stretch meet.
+    around = _mouth_points()[_mouth_points() < 468]
+    places = np.pad(moved.points[around], ((0, 0), (0, 1)), constant_values=1)
+    whole = np.linalg.lstsq(places, source[around], rcond=None)[0]
     values = np.zeros((len(moved.points), 3))
-    values[:468, :2] = source - moved.points[:468] @ face[:2] - face[2]
+    values[:468, :2] = source - moved.points[:468] @ whole[:2] - whole[2]
     values[:468, 2] = mouth_weights()
-    top, left = (part.start // mouth.step for part in mouth.window.within(moved.grid.window))
-    under = moved.under[top : top + mouth.shape[0], left : left + mouth.shape[1]]
-    offset_x, offset_y, weight = warp.apply_affines(warp.fit_affines(moved.inverses, values), under, mouth)
-    size = 5 if mouth.step == 1 else 3
-    slopes = face.astype(np.float32)
-    x = cv2.blur(offset_x, (size, size)) + mouth.columns * slopes[0, 0] + mouth.rows * slopes[1, 0] + slopes[2, 0]
-    y = cv2.blur(offset_y, (size, size)) + mouth.columns * slopes[0, 1] + mouth.rows * slopes[1, 1] + slopes[2, 1]
-    layer = cv2.remap(candidate, mouth.enlarge(x), mouth.enlarge(y), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    offset_x, offset_y, weight = moved.tiling.cut(mouth).interpolate(values)
+    slopes = whole.astype(np.float32)
+    x = cv2.blur(offset_x, (3, 3)) + mouth.columns * slopes[0, 0] + mouth.rows * slopes[1, 0] + slopes[2, 0]
+    y = cv2.blur(offset_y, (3, 3)) + mouth.columns * slopes[0, 1] + mouth.rows * slopes[1, 1] + slopes[2, 1]
     weight = np.clip(weight, 0, 1)
-    weight = cv2.blur(weight * weight * (3 - 2 * weight), (size, size))
-    return layer.astype(np.float32), mouth.enlarge(weight)
+    weight = cv2.blur(weight * weight * (3 - 2 * weight), (3, 3))
+    return _fetch(candidate, mouth.enlarge(x), mouth.enlarge(y)), mouth.enlarge(weight)
 
 
 def _match_light(layer: np.ndarray, base: np.ndarray, weight: np.ndarray, shown: np.ndarray, mouth: Window) -> None:
@@ -258,16 +277,11 @@ def _limit_opening(target_mesh: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return target_mesh + (wanted - target_mesh) * ((most - own) / (opening - own))
 
 
-def _mix(base: np.ndarray, layer: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """`base` where `weight` is 0, `layer` where it is 1, both float32. uint8"""
-    return np.clip(base + (layer - base) * weight[..., None] + 0.5, 0, 255).astype(np.uint8)
-
-
 def _finish(target: np.ndarray, moved: _Moved) -> np.ndarray:
     """The whole RGBA picture."""
     result = _untouched(target)
-    weight = np.round(moved.weight * 255).astype(np.uint8)
-    changed = cv2.merge([moved.picture, weight])
-    part = result[moved.grid.window.slices]
-    part[:] = cv2.copyTo(changed, weight, part.copy())
+    weight = cv2.convertScaleAbs(moved.weight, alpha=255)
+    picture = cv2.addWeighted(moved.picture, 1, moved.picture, 0, 0, dtype=cv2.CV_8U)
+    part = result[moved.window.slices]
+    part[:] = cv2.copyTo(cv2.merge([picture, weight]), weight, part.copy())
     return result

@@ -174,6 +174,10 @@ class Grid:
         return -(-(window.bottom - window.top) // self.step), -(-(window.right - window.left) // self.step)
 
     @property
+    def corner(self) -> tuple[int, int]:
+        return self.window.left, self.window.top
+
+    @property
     def columns(self) -> np.ndarray:
         """x of the places, pixels of the picture. (columns,)"""
         return self.window.left + (np.arange(self.shape[1], dtype=np.float32) + 0.5) * self.step
@@ -192,43 +196,56 @@ class Grid:
         return whole[: self.window.bottom - self.window.top, : self.window.right - self.window.left]
 
 
-def find_triangles(points: np.ndarray, chosen: np.ndarray, grid: Grid) -> np.ndarray:
-    """For each place of the grid the index of the chosen triangle over it, -1 where none is. (rows, columns) int16"""
-    triangles = all_triangles()
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Triangles laid over a grid. `under`: which of them is at each place, -1 where none is. (rows, columns) int16"""
+
+    grid: Grid
+    triangles: np.ndarray  # (t, 3) point indices
+    inverses: np.ndarray  # (t, 3, 3), of the corners' matrices (x, y, 1)
+    under: np.ndarray
+
+    def interpolate(self, values: np.ndarray) -> np.ndarray:
+        """`values` (n, k) at the points, affine across each triangle; 0 where none is. (k, rows, columns) float32"""
+        affines = self.inverses @ values[self.triangles]  # (t, 3, k)
+        columns = affines.transpose(2, 1, 0).reshape(-1, len(affines)).astype(np.float32)
+        table = np.pad(columns, ((0, 0), (0, 1)))  # index -1 takes the last entry
+        parts = table.take(self.under, axis=1, mode="wrap").reshape(-1, 3, *self.grid.shape)
+        return np.asarray(parts[:, 0] * self.grid.columns + parts[:, 1] * self.grid.rows + parts[:, 2])
+
+    def cut(self, grid: Grid) -> "Tiling":
+        """The part under a grid whose places are some of this one's."""
+        top, left = (part.start // grid.step for part in grid.window.within(self.grid.window))
+        under = self.under[top : top + grid.shape[0], left : left + grid.shape[1]]
+        return Tiling(grid, self.triangles, self.inverses, under)
+
+
+def tile(points: np.ndarray, triangles: np.ndarray, grid: Grid) -> Tiling:
+    """Lays triangles (t, 3), corners at `points`, over the grid, later ones over earlier ones."""
     # A pixel's index is its centre in fillConvexPoly's coordinates, half a pixel from the mesh's.
-    corners = (points[triangles] - (grid.window.left, grid.window.top)) / grid.step - 0.5  # (t, 3, 2)
-    sides = np.abs(corners - corners[:, [1, 2, 0]]).max(axis=(1, 2))
-    thick = np.abs(_cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])) > _THINNEST * sides
-    fixed = np.round(corners * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    x, y = ((points[triangles, axis] - low) / grid.step - 0.5 for axis, low in enumerate(grid.corner))  # (t, 3)
+    next_x, next_y = x[:, [1, 2, 0]], y[:, [1, 2, 0]]
+    areas = (next_x[:, 0] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (next_y[:, 0] - y[:, 0]) * (x[:, 2] - x[:, 0])
+    sides = np.maximum(np.abs(next_x - x), np.abs(next_y - y)).T
+    shown = np.abs(areas) > _THINNEST * np.maximum(np.maximum(sides[0], sides[1]), sides[2])
+    for values, size in ((x.T, grid.shape[1]), (y.T, grid.shape[0])):
+        shown &= (values > -1).any(axis=0) & (values < size).any(axis=0)
+    triangles = triangles[shown]
+    fixed = np.round(np.stack([x[shown], y[shown]], axis=2) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     under = np.full(grid.shape, -1, np.int16)
-    for index in np.flatnonzero(chosen & thick).tolist():
-        cv2.fillConvexPoly(under, fixed[index], index, cv2.LINE_8, _SUBPIXEL_BITS)
-    return np.where(under < 0, cv2.dilate(under, np.ones((3, 3), np.uint8)), under)  # pinholes of skipped triangles
+    for index, corners in enumerate(fixed):
+        cv2.fillConvexPoly(under, corners, index, cv2.LINE_8, _SUBPIXEL_BITS)
+    pinholes = under < 0  # where triangles were skipped
+    under[pinholes] = cv2.dilate(under, np.ones((3, 3), np.uint8))[pinholes]
+    return Tiling(grid, triangles, _invert_corners(points[triangles]), under)
 
 
-def invert_corners(points: np.ndarray) -> np.ndarray:
-    """Per triangle the inverse of its corners' matrix (x, y, 1), zeros where it has no area. (t, 3, 3)"""
-    corners = points[all_triangles()].astype(np.float64)
+def _invert_corners(corners: np.ndarray) -> np.ndarray:
+    """Per triangle (t, 3, 2) the inverse of its corners' matrix (x, y, 1). (t, 3, 3)"""
     (ax, ay), (bx, by), (cx, cy) = (corners[:, corner].T for corner in range(3))
-    adjugates = np.empty((len(corners), 3, 3))
-    adjugates[:, 0] = np.stack([by - cy, cy - ay, ay - by], 1)
-    adjugates[:, 1] = np.stack([cx - bx, ax - cx, bx - ax], 1)
-    adjugates[:, 2] = np.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay], 1)
-    determinants = adjugates[:, 2].sum(axis=1)
-    safe = np.where(np.abs(determinants) < 1e-6, np.inf, determinants)
-    return adjugates / safe[:, None, None]
-
-
-def fit_affines(inverses: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Per triangle the affine function of position that takes `values` (n, k) at its corners. (t, k, 3)"""
-    affines = inverses @ values[all_triangles()]  # (t, 3, k)
-    return np.ascontiguousarray(affines.transpose(0, 2, 1), dtype=np.float32)
-
-
-def apply_affines(affines: np.ndarray, under: np.ndarray, grid: Grid) -> np.ndarray:
-    """The affine functions' values at the grid's places; 0 where no triangle is. (k, rows, columns) float32"""
-    rows = affines.reshape(len(affines), -1)
-    table = np.concatenate([rows, np.zeros_like(rows[:1])])  # index -1 takes the last row
-    parts = table[under].reshape(*under.shape, -1, 3)
-    x, y = grid.columns[:, None], grid.rows[..., None]
-    return np.ascontiguousarray((parts[..., 0] * x + parts[..., 1] * y + parts[..., 2]).transpose(2, 0, 1))
+    adjugates = np.array([
+        [by - cy, cy - ay, ay - by],
+        [cx - bx, ax - cx, bx - ax],
+        [bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay],
+    ])  # fmt: skip
+    return np.asarray((adjugates / adjugates[2].sum(axis=0)).transpose(2, 0, 1))
