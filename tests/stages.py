@@ -16,11 +16,11 @@ import skimage.data
 import structlog
 
 from services.detector.engines import load_engine
+from services.runtime.calls import ClientStream
 from services.runtime.channel import open_channel
 from services.runtime.config import ServerConfig
 from services.runtime.faces import Crop
 from services.runtime.server import RunningServer, Servicer, start
-from services.runtime.streams import ClientStream
 from services.runtime.wire import Packet
 from syncline import errors
 

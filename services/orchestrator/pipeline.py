@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from services.runtime.streams import ClientStream
+from services.runtime.calls import ClientStream
 from services.runtime.wire import Packet
 from syncline.errors import InternalError
 

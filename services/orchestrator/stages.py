@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 import numpy as np
 
+from services.runtime.calls import ClientStream
 from services.runtime.channel import open_channel
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
-from services.runtime.streams import ClientStream
 from syncline.errors import InternalError, from_rpc_error
 from syncline.v1 import (
     decoder_pb2,

@@ -16,9 +16,9 @@ import pytest
 from services.decoder.engines import FrameStream, load_engine
 from services.decoder.engines.pyav import PyAVDecoder
 from services.decoder.servicer import DecoderServicer
+from services.runtime.calls import ClientStream
 from services.runtime.convert import from_fraction, to_fraction, to_frames, to_samples
 from services.runtime.frames import Frame
-from services.runtime.streams import ClientStream
 from syncline import errors
 from syncline.v1 import decoder_pb2 as pb
 from syncline.v1 import decoder_pb2_grpc, media_pb2

@@ -11,10 +11,11 @@ import pytest
 from services.detector.engines import Tracker, TrackSettings
 from services.detector.engines.blazeface import BlazeFace
 from services.detector.servicer import DetectorServicer
+from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, from_frames, to_mesh
 from services.runtime.faces import Crop
 from services.runtime.frames import Frame, FrameFormat, PixelFormat
-from services.runtime.streams import MAX_BATCH_ITEMS, ClientStream
+from services.runtime.streams import MAX_BATCH_ITEMS
 from services.runtime.wire import Packet
 from syncline import errors
 from syncline.v1 import detector_pb2 as pb

@@ -14,10 +14,11 @@ from examples.demo import speak
 from services.lipsync.engines import SPEECH_RATE, Rendering, load_engine
 from services.lipsync.engines.rewrite import RewriteEngine, blob
 from services.lipsync.servicer import LipsyncServicer
+from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, from_fraction, from_mesh, from_samples, to_crops
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import PixelFormat
-from services.runtime.streams import MAX_BATCH_ITEMS, ClientStream, blob_chunks
+from services.runtime.streams import MAX_BATCH_ITEMS, blob_chunks
 from services.runtime.wire import Packet
 from syncline import errors
 from syncline.v1 import lipsync_pb2 as pb

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from services.orchestrator.pipeline import pass_through
 from services.restorer.servicer import RestorerServicer
+from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
 from services.runtime.frames import PixelFormat
-from services.runtime.streams import ClientStream
 from services.runtime.wire import Packet
 from syncline import errors
 from syncline.v1 import restorer_pb2, restorer_pb2_grpc

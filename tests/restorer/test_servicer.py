@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from services.restorer.engines import load_engine
 from services.restorer.engines.classic import ClassicRestorer
 from services.restorer.servicer import RestorerServicer
+from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import PixelFormat
-from services.runtime.streams import MAX_BATCH_ITEMS, ClientStream
+from services.runtime.streams import MAX_BATCH_ITEMS
 from services.runtime.wire import Packet
 from syncline import errors
 from syncline.v1 import media_pb2, restorer_pb2, restorer_pb2_grpc

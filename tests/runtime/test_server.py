@@ -19,13 +19,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.restorer.servicer import RestorerServicer
+from services.runtime.calls import ClientStream
 from services.runtime.channel import open_channel
 from services.runtime.config import ConfigError, ServerConfig
 from services.runtime.convert import from_crops
 from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
 from services.runtime.server import start
-from services.runtime.streams import ClientStream
 from services.runtime.wire import Packet
 from syncline.v1 import restorer_pb2, restorer_pb2_grpc
 

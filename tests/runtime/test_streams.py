@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.restorer.servicer import RestorerServicer
+from services.runtime.calls import ClientStream
 from services.runtime.channel import open_channel
 from services.runtime.config import ServerConfig
 from services.runtime.convert import from_crops, to_crops
@@ -18,7 +19,7 @@ from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
 from services.runtime.frames import PixelFormat
 from services.runtime.server import start
-from services.runtime.streams import MAX_BATCH_ITEMS, ClientStream, ServerStream, blob_chunks
+from services.runtime.streams import MAX_BATCH_ITEMS, ServerStream, blob_chunks
 from services.runtime.wire import Packet
 from syncline import errors
 from syncline.v1 import lipsync_pb2, media_pb2, restorer_pb2, restorer_pb2_grpc

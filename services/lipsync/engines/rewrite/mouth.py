@@ -18,7 +18,7 @@ from services.lipsync.engines.rewrite.masks import (
 from services.lipsync.engines.rewrite.warp import Window, frame_window, overlap
 
 _LIT_SKIN = np.array([50, 205, 187, 101, 280, 425, 411, 330])  # cheeks: four on each side
-_TOOTH_EDGES = np.array([0.0, 0.15, 0.27, 0.38, 0.46])  # from the middle, as a share of the mouth's width
+_TOOTH_EDGES = np.array([0.0, 0.15, 0.27, 0.38, 0.46], np.float32)  # from the middle, as a share of the mouth's width
 _TOOTH_LENGTH = 0.15  # of the mouth's width
 _OWN_INSIDE = (0.07, 0.13)  # of the mouth's width: a gap above these shows something worth keeping
 _BRIGHT_INSIDE = (0.35, 0.6)  # of the skin's light: an inside above these shows teeth
@@ -138,10 +138,10 @@ def _mouth_coordinates(
     depth = x * down[0] + y * down[1]
     upper, lower = (wanted[points, :2] - start for points in (UPPER_INNER_LIP, LOWER_INNER_LIP))
     upper_along, lower_along = (np.maximum.accumulate(points @ across / width) for points in (upper, lower))
-    upper_edge = np.interp(along, upper_along, upper @ down)
-    lower_edge = np.interp(along, lower_along, lower @ down)
+    upper_edge = _interpolate(along, upper_along, upper @ down)
+    lower_edge = _interpolate(along, lower_along, lower @ down)
     lip_motion = wanted[UPPER_INNER_LIP, :2] - target_mesh[UPPER_INNER_LIP, :2]
-    motion = np.stack([np.interp(along, upper_along, lip_motion[:, axis]) for axis in range(2)])
+    motion = np.stack([_interpolate(along, upper_along, lip_motion[:, axis]) for axis in range(2)])
     return along, depth - upper_edge, np.maximum(lower_edge - upper_edge, 0), motion
 
 
@@ -167,7 +167,7 @@ def _paint_teeth(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colour (h, w, 3) of the upper teeth, and where they are (h, w)."""
     from_middle = np.abs(along - 0.5)
-    edge_distance = np.abs(from_middle[..., None] - _TOOTH_EDGES).min(axis=-1)  # of the mouth's width
+    edge_distance = np.abs(from_middle - _TOOTH_EDGES[:, None, None]).min(axis=0)  # of the mouth's width
     length = _TOOTH_LENGTH * width * (1 - 0.9 * np.clip(from_middle / 0.5, 0, 1) ** 2)
     length -= 0.014 * width * np.exp(-((edge_distance / 0.018) ** 2))  # rounded corners
     length = np.minimum(length, (0.9 - 0.3 * _smooth_step(gap, 0.08 * width, 0.3 * width)) * gap)
@@ -197,8 +197,8 @@ def _own_inside(
     own = cv2.remap(target, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     share = np.linspace(0, 1, len(UPPER_INNER_LIP))
     heights = np.linalg.norm(mesh[LOWER_INNER_LIP, :2] - mesh[UPPER_INNER_LIP, :2], axis=1)
-    own_gap = np.interp(along, share, heights)
-    return own, _smooth_step(below_upper, 0.92 * own_gap, 0.62 * own_gap).astype(np.float32)
+    own_gap = _interpolate(along, share, heights)
+    return own, _smooth_step(below_upper, 0.92 * own_gap, 0.62 * own_gap)
 
 
 def _pick(target: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -209,8 +209,14 @@ def _pick(target: np.ndarray, points: np.ndarray) -> np.ndarray:
     return target[y, x].astype(np.float32)
 
 
+def _interpolate(along: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values between those at `known` places. Of along's shape, float32"""
+    return np.interp(along, known, values).astype(np.float32)
+
+
 def _smooth_step(value: float | np.ndarray, start: float | np.ndarray, end: float | np.ndarray) -> np.ndarray:
     """0 at `start`, 1 at `end` (which may lie below it), smooth between."""
-    span = np.asarray(end - start, np.float64)
-    share = np.clip((value - start) / np.where(span == 0, 1e-6, span), 0, 1)
-    return share * share * (3 - 2 * share)
+    span = end - start
+    span = np.where(span == 0, np.float32(1e-6), span) if isinstance(span, np.ndarray) else span or 1e-6
+    share = np.clip((value - start) / span, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
