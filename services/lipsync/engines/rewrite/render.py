@@ -122,7 +122,7 @@ def _move_face(
     triangles = warp.all_triangles()
     motion = sources - points
     moves = np.abs(motion).max(axis=1) > _LEAST_MOTION
-    chosen = np.logical_or.reduce(moves[triangles.T])
+    chosen = moves[triangles[:, 0]] | moves[triangles[:, 1]] | moves[triangles[:, 2]]
     if also is not None:
         chosen |= also
     if not chosen.any():
@@ -211,7 +211,7 @@ def _move_mouth(
     source = candidate_mesh[:, :2] * scale - 0.5
     # Motion is told apart from the whole mouth's, so that it can be smoothed where triangles of unlike stretch meet.
     around = _mouth_points()[_mouth_points() < 468]
-    places = np.pad(moved.points[around], ((0, 0), (0, 1)), constant_values=1)
+    places = np.column_stack([moved.points[around], np.ones(len(around))])
     whole = np.linalg.lstsq(places, source[around], rcond=None)[0]
     values = np.zeros((len(moved.points), 3))
     values[:468, :2] = source - moved.points[:468] @ whole[:2] - whole[2]

@@ -208,8 +208,8 @@ class Tiling:
     def interpolate(self, values: np.ndarray) -> np.ndarray:
         """`values` (n, k) at the points, affine across each triangle; 0 where none is. (k, rows, columns) float32"""
         affines = self.inverses @ values[self.triangles]  # (t, 3, k)
-        columns = affines.transpose(2, 1, 0).reshape(-1, len(affines)).astype(np.float32)
-        table = np.pad(columns, ((0, 0), (0, 1)))  # index -1 takes the last entry
+        table = np.zeros((3 * values.shape[1], len(affines) + 1), np.float32)  # index -1 takes the last entry
+        table[:, :-1] = affines.transpose(2, 1, 0).reshape(len(table), -1)
         parts = table.take(self.under, axis=1, mode="wrap").reshape(-1, 3, *self.grid.shape)
         return np.asarray(parts[:, 0] * self.grid.columns + parts[:, 1] * self.grid.rows + parts[:, 2])
 
