@@ -1,5 +1,6 @@
 """The decoder on the wire."""
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
@@ -10,19 +11,19 @@ import grpc
 
 from services.decoder.convert import from_facts
 from services.decoder.engines import Engine
+from services.decoder.outlet import FrameOutlet
 from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import (
     from_engine_info,
     from_fraction,
     from_frame_format,
-    from_frames,
     from_samples,
     to_fraction,
 )
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
-from services.runtime.streams import grant_terms, in_thread
+from services.runtime.streams import MAX_BATCH_ITEMS, grant_terms, in_thread
 from services.runtime.wire import Packet
 from syncline.v1 import decoder_pb2 as pb
 from syncline.v1 import decoder_pb2_grpc, media_pb2
@@ -68,27 +69,23 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
         if stream.format.frame_bytes > _MAX_FRAME_BYTES:
             told = f"{stream.format.width} x {stream.format.height}"
             raise Refusal("UNSUPPORTED_MEDIA", f"a frame of {told} pixels has too many bytes: scale the video down")
-        terms = grant_terms(self._engine.info, wanted.transports, credits)
-        yield Packet(
-            pb.DecodeFramesResponse(
-                opened=pb.DecodeFramesOpened(
-                    terms=terms,
-                    format=from_frame_format(stream.format),
-                    time_base=from_fraction(stream.time_base),
-                )
+        size = max(1, min(_BATCH_BYTES // stream.format.frame_bytes, MAX_BATCH_ITEMS))
+        with contextlib.closing(FrameOutlet(wanted, credits, size * stream.format.frame_bytes)) as outlet:
+            terms = outlet.grant(grant_terms(self._engine.info, wanted.transports, credits))
+            opened = pb.DecodeFramesOpened(
+                terms=terms, format=from_frame_format(stream.format), time_base=from_fraction(stream.time_base)
             )
-        )
-        size = min(max(_BATCH_BYTES // stream.format.frame_bytes, 1), terms.max_batch_items)
-        sequence = items = 0
-        while frames := await in_thread(_take, stream.frames, size):
-            if credits == 0:
-                credits = await _read_credit(requests)
-            batch, payload = from_frames(sequence, frames)
-            yield Packet(pb.DecodeFramesResponse(batch=batch), payload)
-            sequence, items, credits = sequence + 1, items + len(frames), credits - 1
-        yield Packet(pb.DecodeFramesResponse(completed=media_pb2.Completed(batches=sequence, items=items)))
-        async for _ in requests:  # credit that was on its way; ending the call under it would make it fail
-            pass
+            yield Packet(pb.DecodeFramesResponse(opened=opened))
+            sequence, items, credits = 0, 0, terms.credits
+            while frames := await in_thread(_take, stream.frames, size):
+                if credits == 0:
+                    credits = await _read_credit(requests)
+                batch, payload = await in_thread(outlet.pack, sequence, frames)
+                yield Packet(pb.DecodeFramesResponse(batch=batch), payload)
+                sequence, items, credits = sequence + 1, items + len(frames), credits - 1
+            yield Packet(pb.DecodeFramesResponse(completed=media_pb2.Completed(batches=sequence, items=items)))
+            async for _ in requests:  # credit that was on its way; ending the call under it would make it fail
+                pass
 
     async def DecodeAudio(
         self, request: pb.DecodeAudioRequest, context: grpc.aio.ServicerContext

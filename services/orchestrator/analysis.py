@@ -93,7 +93,7 @@ async def analyse(
                 "format": [*size, int(reader.format.pixel_format), _plain_color(reader.format.color)],
                 "time_base": str(reader.time_base),
                 "engines": {
-                    "decoder": describe_engine(reader.engine),
+                    "decoder": describe_engine(reader.terms.engine),
                     "detector": describe_engine(stream.opened.terms.engine),
                 },
             }

@@ -12,6 +12,7 @@ from services.runtime.calls import ClientStream
 from services.runtime.channel import open_channel
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
+from services.runtime.ring import RingReader, see_shared_memory
 from syncline.errors import InternalError, from_rpc_error
 from syncline.v1 import (
     decoder_pb2,
@@ -85,7 +86,12 @@ class Stages:
     ) -> "FrameReader":
         """Frames with start <= presentation time < end, in seconds."""
         wanted = decoder_pb2.DecodeFramesOpen(
-            source=source, start=from_fraction(start), end=from_fraction(end), credits=_FRAME_CREDITS
+            source=source,
+            start=from_fraction(start),
+            end=from_fraction(end),
+            credits=_FRAME_CREDITS,
+            transports=[media_pb2.TRANSPORT_SHARED_MEMORY, media_pb2.TRANSPORT_INLINE],
+            shared_memory=see_shared_memory(),
         )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)
         return FrameReader(self.stream(self._decoder.DecodeFrames, opening, metadata))
@@ -112,29 +118,47 @@ class FrameReader:
 
     format: FrameFormat
     time_base: Fraction  # seconds
-    engine: media_pb2.EngineInfo
+    terms: media_pb2.StreamTerms
 
     def __init__(self, stream: ClientStream) -> None:
         self._stream = stream
+        self._ring: RingReader | None = None
 
     async def __aenter__(self) -> "FrameReader":
         await self._stream.__aenter__()
-        opened = self._stream.opened
-        time_base = to_fraction(opened.time_base)
-        if time_base is None:
-            raise InternalError("the decoder opened a stream without a time base")
-        self.format, self.time_base, self.engine = to_frame_format(opened.format), time_base, opened.terms.engine
+        try:
+            opened = self._stream.opened
+            time_base = to_fraction(opened.time_base)
+            if time_base is None:
+                raise InternalError("the decoder opened a stream without a time base")
+            self.format, self.time_base, self.terms = to_frame_format(opened.format), time_base, opened.terms
+            if opened.terms.transport == media_pb2.TRANSPORT_SHARED_MEMORY:
+                self._ring = RingReader(opened.terms.ring)
+                await self._give_credit(opened.terms.ring.slots)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if self._ring is not None:
+            self._ring.close()
         await self._stream.__aexit__(*exc_info)
 
     async def __aiter__(self) -> AsyncIterator[list[Frame]]:
-        more = decoder_pb2.DecodeFramesRequest(credit=media_pb2.Credit(batches=1))
         while (packet := await self._stream.read()) is not None:
             kind = packet.message.WhichOneof("message")
             if kind == "batch":
-                yield to_frames(packet.message.batch, packet.data)
-                await self._stream.send(more)
+                batch = packet.message.batch
+                if self._ring is None:
+                    yield to_frames(batch, packet.data)
+                    await self._give_credit(1)
+                else:
+                    pixels = self._ring.read(batch.ref)
+                    await self._give_credit(1)  # the slot is free; what was copied out waits here for its turn
+                    yield to_frames(batch, pixels)
             elif kind == "completed":
                 await self._stream.half_close()  # no credit is on its way any more: the server may end the call
+
+    async def _give_credit(self, batches: int) -> None:
+        await self._stream.send(decoder_pb2.DecodeFramesRequest(credit=media_pb2.Credit(batches=batches)))

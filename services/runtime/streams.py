@@ -94,9 +94,9 @@ class ServerStream:
 
 
 def grant_terms(engine: EngineInfo, transports: Sequence[int], credits: int = CREDITS) -> media_pb2.StreamTerms:
-    """What Opened grants. Raises Refusal INVALID_OPTION when the client can do no transport of ours."""
+    """What Opened grants. Raises Refusal INVALID_OPTION when the client cannot do what every server can."""
     if transports and media_pb2.TRANSPORT_INLINE not in transports:
-        raise Refusal("INVALID_OPTION", "the server can do TRANSPORT_INLINE only, which open does not offer")
+        raise Refusal("INVALID_OPTION", "open must offer TRANSPORT_INLINE, beside whatever else the client can do")
     return media_pb2.StreamTerms(
         transport=media_pb2.TRANSPORT_INLINE,
         credits=credits,

@@ -113,18 +113,20 @@ class DecodeFramesRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[DecodeFramesOpen, _Mapping]] = ..., credit: _Optional[_Union[_media_pb2.Credit, _Mapping]] = ...) -> None: ...
 
 class DecodeFramesOpen(_message.Message):
-    __slots__ = ("source", "start", "end", "transports", "credits")
+    __slots__ = ("source", "start", "end", "transports", "credits", "shared_memory")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
     CREDITS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     source: str
     start: _media_pb2.Rational
     end: _media_pb2.Rational
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
     credits: int
-    def __init__(self, source: _Optional[str] = ..., start: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., end: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., credits: _Optional[int] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, source: _Optional[str] = ..., start: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., end: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., credits: _Optional[int] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class DecodeFramesResponse(_message.Message):
     __slots__ = ("opened", "batch", "progress", "completed")

@@ -72,7 +72,8 @@ class DecoderServiceServicer:
         """The frames of a time range, in presentation order, upright, as planar YUV.
         The client sends Open; the server answers Opened and then batches, each using up one credit; the client sends
         Credit for more while it takes them in; the server sends Completed after the last frame of the range and waits for
-        the client to half-close.
+        the client to half-close. With shared memory the first batch, too, waits for Credit: by it the client says that it
+        has the ring open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,6 +32,7 @@ class Transport(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRANSPORT_UNSPECIFIED: _ClassVar[Transport]
     TRANSPORT_INLINE: _ClassVar[Transport]
+    TRANSPORT_SHARED_MEMORY: _ClassVar[Transport]
 PIXEL_FORMAT_UNSPECIFIED: PixelFormat
 PIXEL_FORMAT_YUV420P: PixelFormat
 PIXEL_FORMAT_YUV422P: PixelFormat
@@ -48,6 +49,7 @@ CROP_OUTCOME_DRAWN: CropOutcome
 CROP_OUTCOME_PASSED_THROUGH: CropOutcome
 TRANSPORT_UNSPECIFIED: Transport
 TRANSPORT_INLINE: Transport
+TRANSPORT_SHARED_MEMORY: Transport
 
 class Rational(_message.Message):
     __slots__ = ("numerator", "denominator")
@@ -88,16 +90,18 @@ class FrameInfo(_message.Message):
     def __init__(self, pts: _Optional[int] = ...) -> None: ...
 
 class FrameBatch(_message.Message):
-    __slots__ = ("sequence", "format", "frames", "data")
+    __slots__ = ("sequence", "format", "frames", "ref", "data")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     format: FrameFormat
     frames: _containers.RepeatedCompositeFieldContainer[FrameInfo]
+    ref: BufferRef
     data: bytes
-    def __init__(self, sequence: _Optional[int] = ..., format: _Optional[_Union[FrameFormat, _Mapping]] = ..., frames: _Optional[_Iterable[_Union[FrameInfo, _Mapping]]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., format: _Optional[_Union[FrameFormat, _Mapping]] = ..., frames: _Optional[_Iterable[_Union[FrameInfo, _Mapping]]] = ..., ref: _Optional[_Union[BufferRef, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Landmarks(_message.Message):
     __slots__ = ("xyz",)
@@ -159,19 +163,41 @@ class BlobChunk(_message.Message):
     data: bytes
     def __init__(self, digest: _Optional[str] = ..., total_bytes: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
+class SharedRing(_message.Message):
+    __slots__ = ("name", "slots", "slot_bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    SLOT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    slots: int
+    slot_bytes: int
+    def __init__(self, name: _Optional[str] = ..., slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ...) -> None: ...
+
+class BufferRef(_message.Message):
+    __slots__ = ("slot", "length", "generation")
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    slot: int
+    length: int
+    generation: int
+    def __init__(self, slot: _Optional[int] = ..., length: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+
 class StreamTerms(_message.Message):
-    __slots__ = ("transport", "credits", "max_batch_items", "max_message_bytes", "engine")
+    __slots__ = ("transport", "credits", "max_batch_items", "max_message_bytes", "engine", "ring")
     TRANSPORT_FIELD_NUMBER: _ClassVar[int]
     CREDITS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
     transport: Transport
     credits: int
     max_batch_items: int
     max_message_bytes: int
     engine: EngineInfo
-    def __init__(self, transport: _Optional[_Union[Transport, str]] = ..., credits: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., engine: _Optional[_Union[EngineInfo, _Mapping]] = ...) -> None: ...
+    ring: SharedRing
+    def __init__(self, transport: _Optional[_Union[Transport, str]] = ..., credits: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., engine: _Optional[_Union[EngineInfo, _Mapping]] = ..., ring: _Optional[_Union[SharedRing, _Mapping]] = ...) -> None: ...
 
 class EngineInfo(_message.Message):
     __slots__ = ("name", "version", "models")

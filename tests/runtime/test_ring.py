@@ -1,0 +1,118 @@
+"""Payloads through shared memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime.refusal import Refusal
+from services.runtime.ring import FOLDER, RingReader, RingWriter, see_shared_memory
+from syncline.v1 import media_pb2
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared memory on this system")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names() -> set[str]:
+    return {path.name for path in FOLDER.glob("syncline-*")}
+
+
+@given(st.integers(1, 4), st.lists(st.lists(st.binary(max_size=40), max_size=3), max_size=12))
+def test_what_is_written_is_read(slots: int, payloads: list[list[bytes]]) -> None:
+    writer = RingWriter(slots, 120)
+    with RingReader(writer.message) as reader:
+        writer.unlink()
+        for sequence, payload in enumerate(payloads):
+            assert reader.read(writer.write(sequence, payload)) == b"".join(payload)
+    writer.close()
+
+
+def test_the_file_is_private_and_gone_once_both_have_it() -> None:
+    before = names()
+    writer = RingWriter(2, 64)
+    (name,) = names() - before
+    assert (FOLDER / name).stat().st_mode & 0o777 == 0o600
+    reader = RingReader(writer.message)
+    writer.unlink()
+    assert names() == before
+    assert reader.read(writer.write(0, [b"still there"])) == b"still there"
+    reader.close()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        media_pb2.BufferRef(slot=2, length=1),
+        media_pb2.BufferRef(slot=0, length=65),
+        media_pb2.BufferRef(slot=2**31, length=2**40),
+        media_pb2.BufferRef(slot=1, length=1, generation=1),
+    ],
+)
+def test_references_outside_the_ring_or_out_of_turn_are_refused(ref: media_pb2.BufferRef) -> None:
+    writer = RingWriter(2, 64)
+    with RingReader(writer.message) as reader, pytest.raises(Refusal) as raised:
+        reader.read(ref)
+    assert raised.value.reason == "INVALID_BATCH"
+    writer.close()
+
+
+def test_a_slot_that_was_written_over_is_noticed() -> None:
+    writer = RingWriter(1, 64)
+    with RingReader(writer.message) as reader:
+        writer.write(0, [b"lost"])
+        with pytest.raises(Refusal, match="written over"):
+            reader.read(writer.write(1, [b"too early"]))
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["", "../passwd", "/etc/passwd", "syncline-1-short", "other-1-" + "0" * 32])
+def test_only_rings_are_opened(name: str) -> None:
+    with pytest.raises(Refusal, match="not the name of a ring"):
+        RingReader(media_pb2.SharedRing(name=name, slots=1, slot_bytes=1))
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    name = f"syncline-{os.getpid()}-{'0' * 32}"
+    (tmp_path / "secret").write_bytes(bytes(8))
+    (FOLDER / name).symlink_to(tmp_path / "secret")
+    try:
+        with pytest.raises(OSError, match="symbolic"):
+            RingReader(media_pb2.SharedRing(name=name, slots=1, slot_bytes=8))
+    finally:
+        (FOLDER / name).unlink()
+
+
+def test_a_ring_of_another_size_than_told_is_refused() -> None:
+    writer = RingWriter(2, 64)
+    message = writer.message
+    message.slot_bytes = 65
+    with pytest.raises(Refusal, match="size"):
+        RingReader(message)
+    writer.close()
+
+
+def test_more_than_the_memory_holds_is_an_error_at_once_and_leaves_nothing() -> None:
+    before = names()
+    with pytest.raises(OSError, match="space|memory|large|argument"):
+        RingWriter(1000, 2**40)
+    assert names() == before
+
+
+def test_what_a_killed_maker_left_is_swept() -> None:
+    script = "import os; from services.runtime.ring import RingWriter; RingWriter(1, 64); os.kill(os.getpid(), 9)"
+    before = names()
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    (left,) = names() - before
+    RingWriter(1, 64).close()
+    assert left not in names()
+
+
+def test_memory_is_told_by_host_and_mount() -> None:
+    boot_id, device = see_shared_memory().split(":")
+    assert len(boot_id) == 36
+    assert int(device) == FOLDER.stat().st_dev
