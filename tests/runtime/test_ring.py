@@ -98,7 +98,7 @@ def test_a_ring_of_another_size_than_told_is_refused() -> None:
 
 def test_more_than_the_memory_holds_is_an_error_at_once_and_leaves_nothing() -> None:
     before = names()
-    with pytest.raises(OSError, match="space|memory|large|argument"):
+    with pytest.raises(OSError, match=r"space|memory|large|argument"):
         RingWriter(1000, 2**40)
     assert names() == before
 
