@@ -3,9 +3,10 @@
 VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 OUT     ?= out/result.mp4
+CLIPS   ?= ../shared/clips
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test lint lock bench
+.PHONY: help install models demo run up protos test lint lock bench quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -54,3 +55,6 @@ lock: install ## constraints.txt anew, from pyproject.toml and the newest releas
 
 bench: models ## speed and memory beside FFmpeg's own decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav
 	$(PYTHON) -m benchmarks.render $(VIDEO) $(AUDIO)
+
+quality: models ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
+	$(PYTHON) -m benchmarks.quality $(CLIPS) $(NAMES)
