@@ -81,7 +81,7 @@ async def analyse(
             view_width=view_format.width, view_height=view_format.height, source_width=size[0], source_height=size[1]
         )
         opening = Packet(detector_pb2.DetectRequest(open=wanted))
-        async with stages.stream(stages.detector.Detect, opening, metadata) as stream:
+        async with stages.stream("detector", "Detect", opening, metadata) as stream:
             collected = _Collected()
             with artifacts.scratch() as mesh_path:
                 with mesh_path.open("wb") as mesh_file:

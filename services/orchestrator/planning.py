@@ -65,7 +65,7 @@ async def _plan(
             batch = await in_thread(_track_batch, sequence, first, timeline, track)
             yield Packet(lipsync_pb2.PlanRequest(track=batch))
 
-    async with stages.stream(stages.lipsync.Plan, opening, metadata) as stream:
+    async with stages.stream("lipsync", "Plan", opening, metadata) as stream:
         if stream.opened.missing:
             for blob, payload in blob_chunks(prepared.blob):
                 await stream.send(Packet(lipsync_pb2.PlanRequest(prepared=blob), payload))

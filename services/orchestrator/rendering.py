@@ -101,8 +101,8 @@ async def render_segment(
     restore_opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen()))
     with SegmentEncoder(path, job.encode) as encoder:
         async with (
-            stages.stream(stages.lipsync.Sync, sync_opening, metadata) as sync,
-            stages.stream(stages.restorer.Restore, restore_opening, metadata) as restore,
+            stages.stream("lipsync", "Sync", sync_opening, metadata) as sync,
+            stages.stream("restorer", "Restore", restore_opening, metadata) as restore,
         ):
             for digest, blob in ((job.prepared.digest, job.prepared.blob), (job.plan_digest, job.plan)):
                 if digest in sync.opened.missing:

@@ -100,7 +100,7 @@ async def find_prepared(
             sent += count
             report(sent)
 
-    async with stages.stream(stages.lipsync.Prepare, opening, metadata) as stream:
+    async with stages.stream("lipsync", "Prepare", opening, metadata) as stream:
         async for packet in stream.exchange(packets()):
             match packet.message.WhichOneof("message"):
                 case "prepared":

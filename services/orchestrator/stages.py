@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from services.runtime.calls import ClientStream
+from services.runtime.calls import ClientStream, name_peer
 from services.runtime.channel import open_channel
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
@@ -40,46 +40,43 @@ class AudioBlock:
 
 
 class Stages:
-    """One channel to each stage."""
+    """One channel to each stage: "decoder", "detector", "lipsync", "restorer"."""
 
     def __init__(self, decoder: str, detector: str, lipsync: str, restorer: str, stall: float = 120) -> None:
         self._channels = [open_channel(address) for address in (decoder, detector, lipsync, restorer)]
         self._stall = stall
-        self._decoder: Any = decoder_pb2_grpc.DecoderServiceStub(self._channels[0])
-        self.detector: Any = detector_pb2_grpc.DetectorServiceStub(self._channels[1])
-        self.lipsync: Any = lipsync_pb2_grpc.LipsyncServiceStub(self._channels[2])
-        self.restorer: Any = restorer_pb2_grpc.RestorerServiceStub(self._channels[3])
+        self._stubs: dict[str, Any] = {
+            "decoder": decoder_pb2_grpc.DecoderServiceStub(self._channels[0]),
+            "detector": detector_pb2_grpc.DetectorServiceStub(self._channels[1]),
+            "lipsync": lipsync_pb2_grpc.LipsyncServiceStub(self._channels[2]),
+            "restorer": restorer_pb2_grpc.RestorerServiceStub(self._channels[3]),
+        }
 
     async def close(self) -> None:
         for channel in self._channels:
             await channel.close()
 
-    def stream(self, method: Any, open_request: Any, metadata: Metadata) -> ClientStream:
-        """A batch stream of any stage."""
-        return ClientStream(method, open_request, metadata, self._stall)
+    def stream(self, stage: str, method: str, open_request: Any, metadata: Metadata) -> ClientStream:
+        """A batch stream of any stage, for example "lipsync", "Sync"."""
+        call = getattr(self._stubs[stage], method)
+        return ClientStream(call, open_request, metadata, self._stall, peer=f"the {stage}")
 
     async def engine(self, stage: str) -> media_pb2.EngineInfo:
-        """The default engine of "decoder", "detector", "lipsync" or "restorer"."""
-        stub, request = {
-            "decoder": (self._decoder, decoder_pb2.DecoderServiceGetCapabilitiesRequest()),
-            "detector": (self.detector, detector_pb2.DetectorServiceGetCapabilitiesRequest()),
-            "lipsync": (self.lipsync, lipsync_pb2.LipsyncServiceGetCapabilitiesRequest()),
-            "restorer": (self.restorer, restorer_pb2.RestorerServiceGetCapabilitiesRequest()),
+        """The stage's default engine."""
+        request = {
+            "decoder": decoder_pb2.DecoderServiceGetCapabilitiesRequest(),
+            "detector": detector_pb2.DetectorServiceGetCapabilitiesRequest(),
+            "lipsync": lipsync_pb2.LipsyncServiceGetCapabilitiesRequest(),
+            "restorer": restorer_pb2.RestorerServiceGetCapabilitiesRequest(),
         }[stage]
-        try:
-            response = await stub.GetCapabilities(request, timeout=self._stall)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+        response = await self._ask(stage, "GetCapabilities", request)
         engine: media_pb2.EngineInfo = response.engines[0]
         return engine
 
     async def inspect(self, source: str, metadata: Metadata = ()) -> decoder_pb2.MediaInfo:
         request = decoder_pb2.InspectRequest(source=source)
-        try:
-            response = await self._decoder.Inspect(request, metadata=metadata, timeout=self._stall)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
-        return response.info
+        info: decoder_pb2.MediaInfo = (await self._ask("decoder", "Inspect", request, metadata)).info
+        return info
 
     def decode_frames(
         self, source: str, metadata: Metadata, start: Fraction | None = None, end: Fraction | None = None
@@ -94,23 +91,29 @@ class Stages:
             shared_memory=see_shared_memory(),
         )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)
-        return FrameReader(self.stream(self._decoder.DecodeFrames, opening, metadata))
+        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata))
 
     async def decode_audio(
         self, source: str, metadata: Metadata, sample_rate: int | None = None, channels: int | None = None
     ) -> AsyncIterator[AudioBlock]:
         """The sound of a source from its time 0 on, without gaps; None keeps the source's own rate or channels."""
         request = decoder_pb2.DecodeAudioRequest(source=source, sample_rate=sample_rate, channels=channels)
-        call: Any = self._decoder.DecodeAudio(request, metadata=metadata)
+        call: Any = self._stubs["decoder"].DecodeAudio(request, metadata=metadata)
         try:
             async for packet in call:
                 if packet.message.HasField("chunk"):
                     chunk = packet.message.chunk
                     yield AudioBlock(chunk.first_sample, chunk.sample_rate, to_samples(chunk, packet.data))
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            raise name_peer(from_rpc_error(error), "the decoder") from error
         finally:
             call.cancel()
+
+    async def _ask(self, stage: str, method: str, request: Any, metadata: Metadata = ()) -> Any:
+        try:
+            return await getattr(self._stubs[stage], method)(request, metadata=metadata, timeout=self._stall)
+        except grpc.RpcError as error:
+            raise name_peer(from_rpc_error(error), f"the {stage}") from error
 
 
 class FrameReader:

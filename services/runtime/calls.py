@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from services.runtime.wire import Packet
-from syncline.errors import ServiceUnavailable, Stalled, from_rpc_error
+from syncline.errors import ServiceUnavailable, Stalled, SynclineError, from_rpc_error
 
 _WRITE_FAILED = "Internal error from Core"  # gRPC's own words
 
@@ -18,7 +18,15 @@ class ClientStream:
     Raises the classes of syncline.errors; Stalled when the server says nothing for `stall` seconds.
     """
 
-    def __init__(self, method: Any, open_request: Any, metadata: Sequence[tuple[str, str]], stall: float = 120) -> None:
+    def __init__(
+        self,
+        method: Any,
+        open_request: Any,
+        metadata: Sequence[tuple[str, str]],
+        stall: float = 120,
+        peer: str = "the server",
+    ) -> None:
+        self._peer = peer  # as errors name it
         self._call = method(metadata=metadata)
         self._ended: grpc.aio.AioRpcError | None = None
         self._call.add_done_callback(self._note_ending)
@@ -32,7 +40,7 @@ class ClientStream:
             await self._write(self._open_request)
             first = await self.read()
             if first is None or first.message.WhichOneof("message") != "opened":
-                raise Stalled("the server ended the stream without opening it")
+                raise Stalled(f"{self._peer} ended the stream without opening it")
             self.opened = first.message.opened
             self.grant(self.opened.terms.credits)
             return self
@@ -65,7 +73,7 @@ class ClientStream:
         try:
             message = await asyncio.wait_for(self._call.read(), self._stall)
         except TimeoutError:
-            raise Stalled(f"no answer for {self._stall:g} seconds") from None
+            raise Stalled(f"no answer from {self._peer} for {self._stall:g} seconds") from None
         except grpc.RpcError as error:
             raise await self._ending() from error
         if message is grpc.aio.EOF:
@@ -127,12 +135,12 @@ class ClientStream:
                 break
             await asyncio.sleep(0.05)
         if self._ended is None:
-            return Stalled("the server ended the stream without saying why")
+            return Stalled(f"{self._peer} ended the stream without saying why")
         if self._ended.code() == grpc.StatusCode.OK:
-            return Stalled("the server ended the stream before all was sent")
+            return Stalled(f"{self._peer} ended the stream before all was sent")
         if self._ended.details() == _WRITE_FAILED:  # the server died: no status was sent, and none will come
-            return ServiceUnavailable("the server broke off the stream")
-        return from_rpc_error(self._ended)
+            return ServiceUnavailable(f"{self._peer} broke off the stream")
+        return name_peer(from_rpc_error(self._ended), self._peer)
 
     def _note_ending(self, call: Any) -> None:
         """Keeps the status that ended the call: a write that fails at the same moment overwrites it with its own."""
@@ -144,6 +152,13 @@ class ClientStream:
                 self._ended = answer.value
             finally:
                 status.close()
+
+
+def name_peer(error: SynclineError, peer: str) -> SynclineError:
+    """The error, saying who could not be reached where gRPC says only at which address."""
+    if isinstance(error, ServiceUnavailable):
+        return ServiceUnavailable(f"{peer} cannot be reached: {error.message}", error.metadata)
+    return error
 
 
 async def _status_of(call: Any) -> grpc.aio.AioRpcError:
