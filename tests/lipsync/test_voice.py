@@ -81,3 +81,23 @@ def test_broken_samples_do_not_spread() -> None:
     speech, _ = speak(2)
     speech[8000:8010] = np.nan
     assert np.isfinite(voice.make_features(voice.mel_of(speech))).all()
+
+
+def test_the_net_hears_at_most_300_ms_ahead() -> None:
+    features = np.random.default_rng(0).normal(0, 1, (400, voice.BANDS + 1)).astype(np.float32)
+    other = features.copy()
+    other[200:] = 0
+    model = voice.load_voice_model()
+    normal, changed = model.predict(features), model.predict(other)
+    ahead = int(0.3 * voice.MOUTH_RATE)
+    np.testing.assert_allclose(normal[: 200 - ahead], changed[: 200 - ahead], atol=1e-5)
+    assert np.abs(normal[200 - ahead : 200] - changed[200 - ahead : 200]).max() > 0.01
+
+
+def test_long_speech_is_predicted_as_if_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = voice.make_features(voice.mel_of(speak(7.98)[0]))
+    assert len(features) % 2
+    model = voice.load_voice_model()
+    whole = model.predict(features)
+    monkeypatch.setattr(voice, "_CHUNK", 64)
+    np.testing.assert_allclose(model.predict(features), whole, atol=1e-4)
