@@ -1,13 +1,15 @@
 """Train the small voice-to-mouth net and the face model of the `rewrite` engine.
 
-python -m tools.train_voice CLIPS [--cache FOLDER]
+python -m tools.train_voice CLIPS [--cache FOLDER] [--jobs PROCESSES]
 
-CLIPS holds train/grid_s1, train/grid_mixed and talking, as tests/conftest.py finds them. Writes voice_model.npz and
-face.npz into services/lipsync/engines/rewrite and prints what the net reaches on speakers it has not seen.
+CLIPS holds train/ and talking/, as tests/conftest.py finds them. Writes voice_model.onnx and face.npz into
+services/lipsync/engines/rewrite and prints what the nets reach on speakers they have not seen. Needs the `train` group.
 """
 
 import argparse
-from collections.abc import Iterator
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +19,15 @@ import numpy as np
 from services.decoder.engines.pyav import PyAVDecoder
 from services.detector.engines import TrackSettings
 from services.detector.engines.blazeface import BlazeFace
+from services.lipsync.engines import SPEECH_RATE
 from services.lipsync.engines.rewrite import shape, voice
 from services.lipsync.engines.rewrite.fit import Range, find_range
+from tools.voice_net import Sample, VoiceNet, predict, train_net, write_onnx
+from tools.voice_sound import vary_speech
 
-TRAINING = ("train/grid_s1/*.mpg", "train/grid_mixed/*.mpg", "talking/hdtf_2.mp4", "talking/hdtf_3.mp4")
-# Good truth, by other people than those of TRAINING.
+CLEAR = ("train/grid_s1/*.mpg", "train/grid_mixed/*.mpg", "talking/hdtf_2.mp4", "talking/hdtf_3.mp4")
+ROUGH = ("talking/hdtf_1.mp4", "talking/hdtf_4.mp4", "train/voxceleb_like/*/*.mp4")
+# Good truth, by other people than those above.
 CHECKING = tuple(
     f"talking/{name}.mp4"
     for name in (
@@ -32,22 +38,28 @@ CHECKING = tuple(
         "retalking_3",
         "retalking_5",
         "azure_4k50_speaking",
+        "azure_1080_delivering",
         "dfrf_reporter_71s",
         "edtalk_60s",
     )
 )
-# Seconds by which the lips of a training clip lead its sound, where that is not nothing.
-LEADS = {"hdtf_3": 0.04}
-NETS, HIDDEN = 4, 48  # nets averaged, hidden units of each
-EPOCHS, BATCH = 40, 512
-MOST_PAIRS = 2000  # of one speaker: sixty sentences of one man must not outweigh the others
-LOSS_WEIGHTS = np.array([2.0, 1.0, 0.5, 1.0, 0.5, 0.5])
-SPEEDS = (1.0, 0.92, 1.08)
+NETS = 4  # averaged
+FOLDS = 2
+WAYS = 8  # in which each recording is heard
+OTHERS = 40  # voices to make babble of
+FEWEST_FRAMES = 40  # of a clip that show its mouth
+MOST_TURNED = np.array([40.0, 45.0])  # degrees of yaw and pitch
+GAP = 0.05  # seconds from the nearest seen frame up to which a step's mouth is known
+LEADS = np.arange(-11, 12) * 0.02  # seconds by which a clip's lips may lead its sound
+LEAD_COST = 0.8  # correlation that a lead must win, per second
+WORTHLESS, GOOD = 0.05, 0.35  # correlation with unseen nets at which a clip counts nothing, and fully
+CLEAR_SHARE = 0.7  # that a clip of clear material counts at least
+SPEAKER_POWER = 0.7  # of seconds seen: who is seen for long must not outweigh the others
 
 
 @dataclass(frozen=True)
 class Clip:
-    """`meshes`: (n, 468, 3), NaN where there is no face; `times`: (n,) seconds; `speech`: 16000 Hz."""
+    """`meshes`: (n, 468, 3), NaN where there is no face; `times`: (n,) seconds; `speech`: at SPEECH_RATE."""
 
     name: str
     speaker: str
@@ -56,10 +68,34 @@ class Clip:
     speech: np.ndarray
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a clip teaches: where its mouth was in frames that show it well, and how its sound was heard."""
+
+    name: str
+    speaker: str
+    times: np.ndarray  # (n,) seconds
+    measures: np.ndarray  # (n, measures)
+    known: Range
+    ways: list[tuple[float, np.ndarray]]  # speed and features; the first as it is
+
+    def sample(self, lead: float) -> list[Sample]:
+        return [self._sample(speed, features, lead) for speed, features in self.ways]
+
+    def _sample(self, speed: float, features: np.ndarray, lead: float) -> Sample:
+        steps, times = voice.step_times(len(features)), (self.times + lead) / speed
+        relative = np.clip(self.known.to_relative(self.measures), -1.5, 2.5)
+        truth = np.stack([np.interp(steps, times, column) for column in relative.T], axis=1)
+        after = np.clip(np.searchsorted(times, steps), 1, len(times) - 1)
+        gaps = np.minimum(np.abs(times[after] - steps), np.abs(times[after - 1] - steps))
+        return Sample(features, truth.astype(np.float32), (gaps < GAP).astype(np.float32))
+
+
 def find_clips(folder: Path, patterns: tuple[str, ...]) -> list[tuple[str, Path]]:
     """Speaker and path of every clip."""
     paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    return [(path.parent.name if path.parent.name == "grid_s1" else path.stem, path) for path in paths]
+    one = ("talking", "grid_mixed")  # folders of which every file shows somebody else
+    return [(path.stem if path.parent.name in one else path.parent.name, path) for path in paths]
 
 
 def read_clips(folder: Path, patterns: tuple[str, ...], cache: Path | None) -> list[Clip]:
@@ -74,7 +110,8 @@ def read_clips(folder: Path, patterns: tuple[str, ...], cache: Path | None) -> l
             meshes, times, speech = read_clip(path)
             if kept:
                 np.savez(kept, mesh=meshes, pts=times, audio=speech)
-        clips.append(Clip(name, speaker, meshes, times + LEADS.get(path.stem, 0.0), speech))
+        if len(speech) >= SPEECH_RATE and usable(meshes).sum() >= FEWEST_FRAMES:
+            clips.append(Clip(name, speaker, meshes, times, speech.astype(np.float32)))
     return clips
 
 
@@ -95,15 +132,15 @@ def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(meshes), np.array(times), np.concatenate(blocks)
 
 
-def usable(clip: Clip) -> np.ndarray:
-    return np.isfinite(clip.meshes).all(axis=(1, 2))
+def usable(meshes: np.ndarray) -> np.ndarray:
+    return np.isfinite(meshes).all(axis=(1, 2))
 
 
 def train_face(clips: list[Clip]) -> tuple[np.ndarray, np.ndarray]:
     """The mean face, facing the camera and symmetric, and how its points move per unit of each measure."""
     meshes: dict[str, list[np.ndarray]] = {}
     for clip in clips:
-        meshes.setdefault(clip.speaker, []).append(clip.meshes[usable(clip)].astype(np.float64))
+        meshes.setdefault(clip.speaker, []).append(clip.meshes[usable(clip.meshes)].astype(np.float64))
     people = [np.concatenate(parts) for parts in meshes.values()]
     people = [person[np.linspace(0, len(person) - 1, min(len(person), 400)).astype(int)] for person in people]
     reference = face_forward(people[0][0])
@@ -138,131 +175,129 @@ def face_forward(points: np.ndarray) -> np.ndarray:
     return np.asarray(turned / np.linalg.norm(turned[263] - turned[33]))
 
 
-def make_pairs(clip: Clip, known: Range, speed: float, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Context and relative measures of one clip, played at `speed` with noise of that level under it."""
-    random = np.random.default_rng(seed)
-    places = np.arange(int(len(clip.speech) / speed)) * speed
-    speech = np.interp(places, np.arange(len(clip.speech)), clip.speech)
-    speech = speech + random.standard_normal(len(speech)) * noise * np.sqrt(np.mean(speech**2))
-    mel = voice.mel_of(speech.astype(np.float32))
-    mel = mel + random.uniform(-1, 1) * np.linspace(-1, 1, voice.BANDS)  # a brighter or duller microphone
-    features = voice.make_features(mel.astype(np.float32))
-    good = usable(clip)
-    times = clip.times[good] / speed
-    measures = known.to_relative(shape.measure_shapes(clip.meshes[good]))
-    steps = voice.step_times(len(features))
-    inside = (steps >= times[0]) & (steps <= times[-1])
-    truth = np.stack([np.interp(steps, times, column) for column in measures.T], axis=1)
-    return voice.stack_context(features, 0, len(features))[inside], truth[inside]
+def find_ranges(clips: list[Clip]) -> list[Range]:
+    """Each clip's range; clips of one voice and one camera, which are short, share theirs."""
+    parts: dict[str, list[np.ndarray]] = {}
+    keys = [clip.speaker if "grid" in clip.name else clip.name for clip in clips]
+    for key, clip in zip(keys, clips, strict=True):
+        parts.setdefault(key, []).append(shape.measure_shapes(clip.meshes[usable(clip.meshes)]))
+    ranges = {key: find_range(np.concatenate(measures)) for key, measures in parts.items()}
+    return [ranges[key] for key in keys]
 
 
-def make_set(clips: list[Clip], ranges: dict[str, Range]) -> tuple[np.ndarray, np.ndarray]:
-    """Context and relative measures of all clips, at most MOST_PAIRS of each speaker."""
-    random = np.random.default_rng(0)
-    contexts, truths = [], []
-    for speaker, known in sorted(ranges.items()):
-        pairs = []
-        for number, clip in enumerate(clip for clip in clips if clip.speaker == speaker):
-            for copy, speed in enumerate(SPEEDS):
-                noise = (0.0, 0.03, 0.15)[(copy + number) % 3]
-                pairs.append(make_pairs(clip, known, speed, noise, number * 10 + copy))
-        context, truth = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        kept = random.permutation(len(context))[:MOST_PAIRS]
-        contexts.append(context[kept])
-        truths.append(truth[kept])
-    return np.concatenate(contexts).astype(np.float32), np.clip(np.concatenate(truths), -1.5, 2.5).astype(np.float32)
+def make_lesson(clip: Clip, known: Range, others: list[np.ndarray]) -> Lesson:
+    random = np.random.default_rng(zlib.crc32(clip.name.encode()))
+    ways = [(1.0, voice.make_features(voice.mel_of(clip.speech)))]
+    ways += [vary_speech(clip.speech, others, random) for _ in range(WAYS - 1)]
+    seen = usable(clip.meshes)
+    seen[seen] = (np.abs(shape.measure_poses(clip.meshes[seen])[:, :2]) < MOST_TURNED).all(axis=1)
+    measures = shape.measure_shapes(clip.meshes[seen]) if seen.any() else np.zeros((0, shape.MEASURES))
+    return Lesson(clip.name, clip.speaker, clip.times[seen], measures, known, ways)
 
 
-def train_net(x: np.ndarray, y: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Adam on squared error, dropout, decaying step; returns hidden, hidden bias, output, output bias."""
-    random = np.random.default_rng(seed)
-    inputs, outputs = x.shape[1], y.shape[1]
-    parameters = [
-        random.standard_normal((inputs, HIDDEN)) * np.sqrt(2 / inputs),
-        np.zeros(HIDDEN),
-        random.standard_normal((HIDDEN, outputs)) * np.sqrt(1 / HIDDEN),
-        y.mean(axis=0),
-    ]
-    parameters = [parameter.astype(np.float32) for parameter in parameters]
-    first = [np.zeros_like(parameter) for parameter in parameters]
-    second = [np.zeros_like(parameter) for parameter in parameters]
-    steps = EPOCHS * (len(x) // BATCH)
-    for step, rows in enumerate(draw_batches(random, len(x), steps)):
-        batch = x[rows] + random.standard_normal((BATCH, inputs)).astype(np.float32) * 0.3
-        raw = batch @ parameters[0] + parameters[1]
-        kept = (random.random(raw.shape) > 0.3) * (raw > 0) / 0.7
-        hidden = raw * kept
-        error = (hidden @ parameters[2] + parameters[3] - y[rows]) * LOSS_WEIGHTS / BATCH
-        back = error @ parameters[2].T * kept
-        slopes = [batch.T @ back + 2e-3 * parameters[0], back.sum(axis=0), hidden.T @ error, error.sum(axis=0)]
-        rate = 2e-3 * 0.5 * (1 + np.cos(np.pi * step / steps))
-        for place, slope in enumerate(slopes):
-            first[place] += 0.1 * (slope - first[place])
-            second[place] += 0.001 * (slope**2 - second[place])
-            unbiased = first[place] / (1 - 0.9 ** (step + 1)), second[place] / (1 - 0.999 ** (step + 1))
-            parameters[place] -= (rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)).astype(np.float32)
-    return parameters
+def train_on(lessons: Sequence[Lesson], leads: dict[str, float], weights: dict[str, float], seed: int) -> VoiceNet:
+    samples = [lesson.sample(leads.get(lesson.name, 0.0)) for lesson in lessons]
+    seen = np.array([ways[0].seen.sum() for ways in samples])
+    shares = np.zeros(len(lessons))
+    for speaker in {lesson.speaker for lesson in lessons}:
+        theirs = np.array([lesson.speaker == speaker for lesson in lessons])
+        shares[theirs] = seen[theirs] * seen[theirs].sum() ** (SPEAKER_POWER - 1)
+    shares *= [weights.get(lesson.name, 1.0) for lesson in lessons]
+    return train_net(samples, shares / shares.sum(), seed)
 
 
-def draw_batches(random: np.random.Generator, rows: int, steps: int) -> Iterator[np.ndarray]:
-    for _ in range(steps):
-        yield random.integers(0, rows, BATCH)
+def judge_fold(lessons: list[Lesson], fold: int) -> dict[str, tuple[float, float]]:
+    """Lead and correlation of every clip of one fold's speakers, by a net that learned from the others."""
+    speakers = sorted({lesson.speaker for lesson in lessons})
+    order = np.random.default_rng(1).permutation(len(speakers))
+    judged = {speakers[place] for place in order[fold::FOLDS]}
+    net = train_on([lesson for lesson in lessons if lesson.speaker not in judged], {}, {}, fold)
+    return {lesson.name: find_lead(net, lesson) for lesson in lessons if lesson.speaker in judged}
 
 
-def train_voice(x: np.ndarray, y: np.ndarray) -> voice.VoiceModel:
-    centre, spread = x.mean(axis=0), x.std(axis=0) + 0.1
-    nets = [train_net((x - centre) / spread, y, seed) for seed in range(NETS)]
-    hidden, hidden_bias, output, output_bias = zip(*nets, strict=True)
-    return voice.VoiceModel(
-        centre,
-        spread,
-        np.concatenate(hidden, axis=1),
-        np.concatenate(hidden_bias),
-        np.concatenate(output) / NETS,
-        np.mean(output_bias, axis=0),
+def find_lead(net: VoiceNet, lesson: Lesson) -> tuple[float, float]:
+    """Seconds by which the lips lead the sound, and the correlation there; nothing where the best is the farthest."""
+    features = lesson.ways[0][1]
+    answer, steps = predict([net], features), voice.step_times(len(features))
+    weights = {shape.Measure.OPENING: 0.4, shape.Measure.LOWER_LIP: 0.4, shape.Measure.JAW: 0.2}
+    found = np.array(
+        [
+            sum(
+                weight * correlate(np.interp(lesson.times + lead, steps, answer[:, place]), lesson.measures[:, place])
+                for place, weight in weights.items()
+            )
+            for lead in LEADS
+        ]
     )
+    best = int((found - LEAD_COST * np.abs(LEADS)).argmax())
+    if best in (0, len(LEADS) - 1):
+        best = len(LEADS) // 2
+    return float(LEADS[best]), float(found[best])
 
 
-def check(model: voice.VoiceModel, clip: Clip) -> tuple[list[float], float]:
-    """Correlation of each measure with the truth, and that of loudness with the opening."""
+def correlate(first: np.ndarray, second: np.ndarray) -> float:
+    first, second = first - first.mean(), second - second.mean()
+    return float((first * second).sum() / max(np.sqrt((first**2).sum() * (second**2).sum()), 1e-9))
+
+
+def check(model: voice.VoiceModel, clip: Clip) -> list[float]:
+    """Correlation of the opening as the clip is; the best lead; correlation of each measure and of loudness there."""
     mel = voice.mel_of(clip.speech)
     features = voice.make_features(mel)
-    good = usable(clip)
-    truth = shape.measure_shapes(clip.meshes[good])
-    steps = voice.step_times(len(features))
-    answer = model.predict(features)
-    found = np.stack([np.interp(clip.times[good], steps, column) for column in answer.T], axis=1)
-    loudness = np.interp(clip.times[good], np.arange(len(mel)) / 100, mel.mean(axis=1))
-    correlations = [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(found.T, truth.T, strict=True)]
-    return correlations, float(np.corrcoef(loudness, truth[:, 0])[0, 1])
+    good = usable(clip.meshes)
+    times, truth = clip.times[good], shape.measure_shapes(clip.meshes[good])
+    steps, answer = voice.step_times(len(features)), model.predict(features)
+
+    def compare(lead: float, place: int) -> float:
+        return correlate(np.interp(times + lead, steps, answer[:, place]), truth[:, place])
+
+    lead = max(LEADS[1:-1], key=lambda lead: compare(lead, 0))
+    loudness = np.interp(times + lead, np.arange(len(mel)) / 100, mel.mean(axis=1))
+    return [compare(0.0, 0), lead, *(compare(lead, place) for place in shape.Measure), correlate(loudness, truth[:, 0])]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
     parser.add_argument("--cache", type=Path, help="folder to keep meshes in between runs")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--free", action="store_true", help="leave the VoxCeleb-like clips out")
     arguments = parser.parse_args()
-    training = read_clips(arguments.clips, TRAINING, arguments.cache)
-    reference, basis = train_face(training)
+    clear = read_clips(arguments.clips, CLEAR, arguments.cache)
+    reference, basis = train_face(clear)
     # Ranges are measured with the new face model, which `shape` reads from its file.
     np.savez(shape.FACE_FILE, reference=reference.astype(np.float32), basis=basis.astype(np.float16))
-    speakers = {clip.speaker for clip in training}
-    ranges = {}
-    for speaker in sorted(speakers):
-        parts = [shape.measure_shapes(clip.meshes[usable(clip)]) for clip in training if clip.speaker == speaker]
-        ranges[speaker] = find_range(np.concatenate(parts))
-    rests, spans = (np.median([getattr(known, name) for known in ranges.values()], axis=0) for name in ("rest", "span"))
-    model = train_voice(*make_set(training, ranges))
-    stored = {name: getattr(model, name).astype(np.float16) for name in model.__slots__}
-    np.savez_compressed(voice.MODEL_FILE, **stored, rests=rests.astype(np.float32), spans=spans.astype(np.float32))
-    print("clip".ljust(24), "  ".join(measure.name.lower().ljust(10) for measure in shape.Measure), "loudness")
-    results = []
-    for clip in read_clips(arguments.clips, CHECKING, arguments.cache):
-        correlations, loudness = check(model, clip)
-        results.append(correlations)
-        row = "  ".join(f"{correlation:10.2f}" for correlation in correlations)
-        print(clip.name.split("__")[1].ljust(24), row, f"{loudness:8.2f}")
-    print("median".ljust(24), "  ".join(f"{c:10.2f}" for c in np.median(results, axis=0)))
+    clear_ranges = {clip.speaker: known for clip, known in zip(clear, find_ranges(clear), strict=True)}
+    rest, span = (
+        np.median([getattr(known, name) for known in clear_ranges.values()], axis=0) for name in ("rest", "span")
+    )
+    clips = clear + read_clips(arguments.clips, ROUGH[: 2 if arguments.free else None], arguments.cache)
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        others = [clip.speech[: 4 * SPEECH_RATE] for clip in clips[:: max(len(clips) // OTHERS, 1)]]
+        lessons = list(pool.map(make_lesson, clips, find_ranges(clips), [others] * len(clips), chunksize=8))
+        lessons = [lesson for lesson in lessons if len(lesson.times) >= FEWEST_FRAMES]
+        judged = [pool.submit(judge_fold, lessons, fold) for fold in range(FOLDS)]
+        facts = {name: fact for future in judged for name, fact in future.result().items()}
+        leads = {name: lead for name, (lead, _) in facts.items()}
+        weights = {name: float(np.clip((c - WORTHLESS) / (GOOD - WORTHLESS), 0, 1)) for name, (_, c) in facts.items()}
+        weights |= {clip.name: max(weights.get(clip.name, 0.0), CLEAR_SHARE) for clip in clear}
+        print(f"{len(lessons)} clips, {sum(weight == 0 for weight in weights.values())} of them of no use")
+        nets = [pool.submit(train_on, lessons, leads, weights, seed) for seed in range(NETS)]
+        write_onnx(voice.MODEL_FILE, [net.result() for net in nets], rest, span)
+    print(
+        "clip".ljust(24),
+        "as it is      lead",
+        "  ".join(place.name.lower().ljust(10) for place in shape.Measure),
+        "loudness",
+    )
+    model = voice.VoiceModel(voice.MODEL_FILE)
+    checked = read_clips(arguments.clips, CHECKING, arguments.cache)
+    results = [check(model, clip) for clip in checked]
+    names = [clip.name.split("__")[1] for clip in checked]
+    for name, row in zip(
+        [*names, "median", "mean"], [*results, np.median(results, axis=0), np.mean(results, axis=0)], strict=True
+    ):
+        print(name.ljust(24), "  ".join(f"{value:8.2f}" for value in row))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal
 
-VERSION = "2"
+VERSION = "3"
 MODEL_LICENSE = "Apache-2.0"
 _DECODED = 64  # candidates kept decoded by a rendering
 _SMOOTHING = 0.022  # seconds, standard deviation of the blur of the wanted shape over time

@@ -1,12 +1,11 @@
 """What a source's own speech teaches about its person: range, timing, and how this mouth differs from anybody's.
 
-Every step is checked: the sound must fit the lips at one offset, and the correction must beat the generic net on a part
+Every step is checked: the sound must fit the lips at one offset, and the correction must beat the generic net on parts
 of the source that it was not fitted on. Otherwise only the person's range is used, or the usual range of everybody.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
@@ -18,14 +17,19 @@ _OFFSET_STEP = 0.01  # seconds
 _MIN_SPEECH = 2.5  # seconds of speech under a visible mouth, below which nothing is fitted
 _MIN_CORRELATION = 0.2  # of prediction and lips at the best offset, below which the sound is not these lips'
 _OFFSET_GAIN = 0.04  # correlation that an offset must win over none
-_HELD_OUT = 0.25  # of the source's frames, the last
-_PENALTIES = (100.0, 400.0, 1600.0, 6400.0)  # of the correction's weights, per 1000 frames
-_BLOCKS = 4
+_MIN_TAUGHT = 5.0  # seconds of speech under a visible mouth, below which the net's answer is not corrected
+_PENALTIES = (300.0, 1000.0, 3000.0, 10000.0, 30000.0)  # of the correction's weights, per 1000 frames
+_BLOCKS = 4  # of the source's frames, each held out once
+_MIN_BETTER = 3  # blocks in which the correction must win
+_MIN_GAIN = 0.03  # correlation that it must win on average
+_LAGS = np.arange(-6, 7, 2)  # steps either side from which the net's own answer is mixed anew: 120 ms
+_TRUST = (1.5, 0.5)  # scale of the net's answer and of the features among the correction's inputs
 _MOVING = 0.035  # opening, in eye distances: lips that part further than this at times are lips that speak
 _REST_SPREAD = 0.02  # opening at rest, in eye distances, by which people differ
-# A net trained on squared error hedges: its answers vary less than mouths do.
-GENERIC_GAIN = 1.35
+# What the net is not sure of it hedges: its answers vary a little less than mouths do.
+GENERIC_GAIN = 1.05
 _MAX_GAIN = 1.8
+_INPUTS = len(_LAGS) * shape.MEASURES + len(voice.CONTEXT) * (voice.BANDS + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,9 @@ def find_range(measures: np.ndarray) -> Range:
     return Range(np.median(measures[closed], axis=0), np.maximum(high - low, 0.01))
 
 
-@cache
 def usual_range() -> Range:
-    with np.load(voice.MODEL_FILE, allow_pickle=False) as stored:
-        return Range(stored["rests"].astype(np.float64), stored["spans"].astype(np.float64))
+    model = voice.load_voice_model()
+    return Range(model.rest, model.span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +73,16 @@ class PersonFit:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Measures (steps, measures) that say the speech; at rest where nobody speaks."""
-        relative = voice.load_voice_model().predict(features) + self._correct(features)
+        generic = voice.load_voice_model().predict(features)
+        relative = generic + self._correct(features, generic)
         activity = voice.step_activity(features)[:, None]
         return self.known.to_measures(relative * self.gain * activity)
 
-    def _correct(self, features: np.ndarray) -> np.ndarray:
+    def _correct(self, features: np.ndarray, generic: np.ndarray) -> np.ndarray:
         if not self.fitted:
             return np.zeros((len(features), shape.MEASURES), np.float32)
         pieces = [
-            _inputs(features, first, min(first + 4096, len(features))) @ self.weights
+            _inputs(features, generic, first, min(first + 4096, len(features))) @ self.weights
             for first in range(0, len(features), 4096)
         ]
         return np.concatenate([np.zeros((0, shape.MEASURES)), *pieces])
@@ -101,7 +105,7 @@ def read_fit(arrays: Mapping[str, np.ndarray]) -> PersonFit:
     facts = blob.require("prepared", arrays, "fit_facts", "<f8", 3)
     return PersonFit(
         Range(blob.require("prepared", arrays, "fit_rest", "<f8", shape.MEASURES), span),
-        blob.require("prepared", arrays, "fit_weights", "<f4", _input_count() + 1, shape.MEASURES),
+        blob.require("prepared", arrays, "fit_weights", "<f4", _INPUTS + 1, shape.MEASURES),
         blob.require("prepared", arrays, "fit_gain", "<f8", shape.MEASURES),
         float(facts[0]),
         bool(facts[1]),
@@ -127,7 +131,12 @@ def fit_person(mel: np.ndarray, times: np.ndarray, measures: np.ndarray) -> Pers
     if np.percentile(measures[:, 0], 95) < _MOVING or correlation < _MIN_CORRELATION:
         note = "The source's sound does not fit its lips: only its range was learned."
         return _unfitted(_mix_range(measures, 0.5), note)
-    return _fit_checked(features, steps, times + offset, truth, known, offset)
+    answer = _at(steps, generic, times + offset)
+    if seconds < _MIN_TAUGHT:
+        note = "The source speaks too little to learn more from it than its person's range and timing."
+        return PersonFit(known, _no_weights(), _find_gain(answer, truth), offset, notes=(note,))
+    inputs = _at(steps, _inputs(features, generic, 0, len(features)), times + offset)
+    return _fit_checked(inputs, answer, truth, known, offset)
 
 
 def find_offset(steps: np.ndarray, predicted: np.ndarray, times: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -141,41 +150,24 @@ def find_offset(steps: np.ndarray, predicted: np.ndarray, times: np.ndarray, tru
     return round(float(offsets[best]), 3), float(found[best])
 
 
-def _fit_checked(
-    features: np.ndarray, steps: np.ndarray, times: np.ndarray, truth: np.ndarray, known: Range, offset: float
-) -> PersonFit:
-    generic = _at(steps, voice.load_voice_model().predict(features), times)
-    inputs = _at(steps, _inputs(features, 0, len(features)), times)
-    seen = int(len(times) * (1 - _HELD_OUT))
-    weights = _fit_correction(inputs[:seen], truth[:seen] - generic[:seen])
-    before = _correlate(generic[seen:, 0], truth[seen:, 0])
-    after = _correlate((generic + inputs @ weights)[seen:, 0], truth[seen:, 0])
-    if after <= before or after < _MIN_CORRELATION:
-        gain = _find_gain(generic, truth)
+def _fit_checked(inputs: np.ndarray, generic: np.ndarray, truth: np.ndarray, known: Range, offset: float) -> PersonFit:
+    """The correction whose penalty does best on blocks of frames left out in turn, if that is better than none."""
+    frames = np.arange(len(inputs))
+    blocks = np.array_split(frames, _BLOCKS)
+    before = np.array([_correlate(generic[block, 0], truth[block, 0]) for block in blocks])
+    after = np.zeros((len(_PENALTIES), _BLOCKS))
+    for place, block in enumerate(blocks):
+        others = np.setdiff1d(frames, block)
+        for row, weights in enumerate(_ridges(inputs[others], (truth - generic)[others])):
+            after[row, place] = _correlate((generic[block] + inputs[block] @ weights)[:, 0], truth[block, 0])
+    best = int(after.mean(axis=1).argmax())
+    gains, correlation = after[best] - before, float(after[best].mean())
+    if gains.mean() < _MIN_GAIN or (gains > 0).sum() < _MIN_BETTER or correlation < _MIN_CORRELATION:
         note = "A fit to the source's speech did not predict its lips better than the net alone."
-        return PersonFit(known, _no_weights(), gain, offset, notes=(note,))
-    weights = _fit_correction(inputs, truth - generic)
+        return PersonFit(known, _no_weights(), _find_gain(generic, truth), offset, notes=(note,))
+    weights = _ridges(inputs, truth - generic)[best]
     gain = _find_gain(generic + inputs @ weights, truth)
-    return PersonFit(known, weights, gain, offset, fitted=True, correlation=after)
-
-
-def _fit_correction(inputs: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Ridge regression of what the net misses; penalty chosen on blocks left out in turn; may be but a bias."""
-    frames = len(inputs)
-    blocks = np.array_split(np.arange(frames), _BLOCKS)
-    errors = np.zeros(len(_PENALTIES))
-    nothing = 0.0
-    for block in blocks:
-        others = np.setdiff1d(np.arange(frames), block)
-        bias = missing[others].mean(axis=0)
-        nothing += ((missing[block] - bias)[:, 0] ** 2).sum()
-        for place, weights in enumerate(_ridges(inputs[others], missing[others])):
-            errors[place] += ((missing[block] - inputs[block] @ weights)[:, 0] ** 2).sum()
-    if errors.min() >= nothing:
-        weights = np.zeros((inputs.shape[1], missing.shape[1]))
-        weights[-1] = missing.mean(axis=0)
-        return weights
-    return _ridges(inputs, missing)[int(errors.argmin())]
+    return PersonFit(known, weights, gain, offset, fitted=True, correlation=correlation)
 
 
 def _ridges(inputs: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
@@ -195,19 +187,17 @@ def _find_gain(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.clip(truth.std(axis=0) / np.maximum(predicted.std(axis=0), 1e-6), 1.0, _MAX_GAIN)
 
 
-def _inputs(features: np.ndarray, first: int, last: int) -> np.ndarray:
-    """(last - first, inputs + 1): the net's own standardised context, and 1."""
-    model = voice.load_voice_model()
-    context = (voice.stack_context(features, first, last) - model.centre) / model.spread
-    return np.concatenate([context, np.ones((last - first, 1), np.float32)], axis=1)
-
-
-def _input_count() -> int:
-    return len(voice.load_voice_model().centre)
+def _inputs(features: np.ndarray, generic: np.ndarray, first: int, last: int) -> np.ndarray:
+    """(last - first, _INPUTS + 1): the net's answers and the features around each step, and 1."""
+    count = last - first
+    places = np.clip(np.arange(first, last)[:, None] + _LAGS, 0, len(generic) - 1)
+    answers = _TRUST[0] * generic[places].reshape(count, -1)
+    heard = _TRUST[1] * voice.stack_context(features, first, last)
+    return np.concatenate([answers, heard, np.ones((count, 1), np.float32)], axis=1)
 
 
 def _no_weights() -> np.ndarray:
-    return np.zeros((_input_count() + 1, shape.MEASURES))
+    return np.zeros((_INPUTS + 1, shape.MEASURES))
 
 
 def _unfitted(known: Range, note: str) -> PersonFit:

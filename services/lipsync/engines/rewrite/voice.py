@@ -2,18 +2,19 @@
 
 Everything runs on one regular grid of MOUTH_RATE steps a second, counted from time 0 of the speech; whoever wants other
 times interpolates. The net's answer is *relative*: 0 is a mouth at rest, 1 spans a person's usual range of a measure.
-`voice_model.npz` holds the net; README.md beside it says what it was trained on.
+`voice_model.onnx` holds the net and the usual range; README.md beside it says what it was trained on.
 """
 
-from dataclasses import dataclass
+import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 from services.lipsync.engines import SPEECH_RATE
 
-MODEL_FILE = Path(__file__).with_name("voice_model.npz")
+MODEL_FILE = Path(__file__).with_name("voice_model.onnx")
 
 HOP = 160  # samples: 10 ms
 WINDOW = 400  # samples: 25 ms
@@ -22,7 +23,8 @@ BANDS = 32
 LOWEST_HERTZ, HIGHEST_HERTZ = 70.0, 7000.0
 MOUTH_RATE = 50  # steps a second
 MEL_PER_STEP = SPEECH_RATE // HOP // MOUTH_RATE
-CONTEXT = np.arange(-10, 11, 2)  # mel pairs around a step, in steps of 20 ms: 200 ms either side
+CONTEXT = np.arange(-10, 11, 2)  # what a person fit sees around a step, in steps of 20 ms: 200 ms either side
+HEARD_BEFORE, HEARD_AFTER = 48, 16  # steps that the net hears around one, rounded up to pairs: at most 300 ms ahead
 LEVEL_WINDOW = 600  # mel frames (6 s) either side over which loudness and channel are evened out
 QUIET = 1e-5  # power under which a band counts as silent (about -50 dB of full scale)
 STEADY = 1.2  # logarithm of power; sound that varies less than this over time is nobody's speech
@@ -116,35 +118,34 @@ def stack_context(features: np.ndarray, first: int, last: int) -> np.ndarray:
     return features[np.clip(steps, 0, len(features) - 1)].reshape(last - first, -1)
 
 
-@dataclass(frozen=True, slots=True)
 class VoiceModel:
-    """A net of one hidden layer: context -> relative measures."""
+    """The net, and the median rest and span of the people it was trained on, each (measures,)."""
 
-    centre: np.ndarray
-    spread: np.ndarray
-    hidden: np.ndarray
-    hidden_bias: np.ndarray
-    output: np.ndarray
-    output_bias: np.ndarray
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        # One thread, so that answers do not depend on the machine and the other jobs keep their cores.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self.rest, self.span = (np.array(json.loads(facts[name]), np.float64) for name in ("rest", "span"))
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Relative measures (steps, measures) float32 for features (steps, BANDS + 1)."""
-        answers = [
-            self._forward(stack_context(features, first, min(first + _CHUNK, len(features))))
-            for first in range(0, len(features), _CHUNK)
-        ]
-        measures = self.output.shape[1]
-        return np.concatenate(answers) if answers else np.zeros((0, measures), np.float32)
-
-    def _forward(self, context: np.ndarray) -> np.ndarray:
-        hidden = np.maximum((context - self.centre) / self.spread @ self.hidden + self.hidden_bias, 0)
-        return np.asarray(hidden @ self.output + self.output_bias, np.float32)
+        answers = [np.zeros((0, len(self.rest)), np.float32)]
+        for first in range(0, len(features), _CHUNK):
+            last = min(first + _CHUNK, len(features))
+            heard = max(first - HEARD_BEFORE, 0)
+            piece = features[heard : last + HEARD_AFTER]
+            # The net takes steps in pairs.
+            piece = np.concatenate([piece, piece[-1:]]) if len(piece) % 2 else piece
+            (answer,) = self._session.run(None, {"features": np.ascontiguousarray(piece.T[None], np.float32)})
+            answers.append(answer[0, first - heard : last - heard])
+        return np.concatenate(answers)
 
 
 @cache
 def load_voice_model() -> VoiceModel:
-    with np.load(MODEL_FILE, allow_pickle=False) as stored:
-        return VoiceModel(*(stored[name].astype(np.float32) for name in VoiceModel.__slots__))
+    return VoiceModel(MODEL_FILE)
 
 
 def step_times(steps: int) -> np.ndarray:
