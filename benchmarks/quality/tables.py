@@ -26,7 +26,7 @@ GOOD_TRUTH = (
     "retalking_5",
     "side_view_noisy",
 )
-TRAINED_ON = ("hdtf_2", "hdtf_3")  # in the voice model's training data
+TRAINED_ON = ("hdtf_1", "hdtf_2", "hdtf_3", "hdtf_4")  # in the voice model's training data
 _ONE_FRAME = 40.0  # milliseconds, at 25 frames per second
 
 # Heading, what drove the frames, figure, digits.

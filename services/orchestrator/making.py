@@ -5,10 +5,10 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
 from syncline.v1 import decoder_pb2
+
+Record = TypeVar("Record", JobRecord, SegmentRecord)
 
 _WAIT_SECONDS = 0.25  # for segments that another worker has
 
@@ -175,7 +177,7 @@ class JobRun:
         metadata = (("syncline-job", self.job.id),)
         async with FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata) as feed:
             while True:
-                claimed = await in_thread(self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
+                claimed = await claim(self.store, self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
                 if claimed is not None:
                     await self._render_one(render, feed, *claimed, done)
                     done += claimed[0].frame_count
@@ -237,6 +239,21 @@ class JobRun:
             with self.artifacts.scratch(suffix=".mp4") as path:
                 await in_thread(assemble, paths, timeline, blocks, rate, path)
                 return await in_thread(self.artifacts.adopt, path)
+
+
+async def claim(
+    store: JobStore, method: Callable[..., tuple[Record, Lease] | None], *arguments: Any
+) -> tuple[Record, Lease] | None:
+    """What the store's claim_... gives; given back when the task is cancelled while the database is being asked."""
+    claiming = asyncio.ensure_future(in_thread(method, *arguments))
+    try:
+        return await asyncio.shield(claiming)
+    except asyncio.CancelledError:
+        claimed = await claiming
+        if claimed is not None:
+            with contextlib.suppress(Refusal):
+                store.release(claimed[1])
+        raise
 
 
 def _mix_to_mono(samples: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import platform
 import structlog
 
 from services.orchestrator.artifacts import ArtifactStore
-from services.orchestrator.making import Beacon, JobRun
+from services.orchestrator.making import Beacon, JobRun, claim
 from services.orchestrator.records import ErrorRecord, JobRecord, Lease
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -35,7 +35,7 @@ class Worker:
     async def run(self) -> None:
         while True:
             try:
-                claimed = await in_thread(self._store.claim_job, self._owner, self._lease_seconds)
+                claimed = await claim(self._store, self._store.claim_job, self._owner, self._lease_seconds)
                 if claimed is not None:
                     await self._work_on(*claimed)
                     continue

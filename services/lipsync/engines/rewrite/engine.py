@@ -19,7 +19,7 @@ from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal
 
 VERSION = "3"
-MODEL_LICENSE = "Apache-2.0"
+MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
 _SMOOTHING = 0.022  # seconds, standard deviation of the blur of the wanted shape over time
 # A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
