@@ -75,6 +75,18 @@ def test_a_face_is_found_at_any_size(blazeface: BlazeFace, portrait: Portrait, s
     assert (box.x + box.width, box.y + box.height) == pytest.approx(tuple(high), abs=5 * scale + 1)
 
 
+@pytest.mark.parametrize("cut", [0, 30, 60])
+def test_a_face_that_fills_the_picture_is_found(blazeface: BlazeFace, portrait: Portrait, cut: int) -> None:
+    left, top, right, bottom = 165 + cut // 3, 70 + cut // 2, 285 - cut // 3, 205 - cut // 4
+    scale = 512 / (bottom - top)
+    size = (round((right - left) * scale), 512)
+    view = cv2.resize(portrait.photo[top:bottom, left:right], size, interpolation=cv2.INTER_CUBIC)
+    (face,) = blazeface.open_tracker(TrackSettings(size, size)).track(view).faces
+    truth = (portrait.mesh[:, :2] - (left, top)) * (size[0] / (right - left), scale)
+    shown = (truth > 0).all(axis=1) & (truth < size).all(axis=1)
+    assert np.linalg.norm(face.landmarks[shown, :2] - truth[shown], axis=1).mean() < 0.03 * size[0]
+
+
 def test_faces_are_told_in_source_pixels(blazeface: BlazeFace, portrait: Portrait) -> None:
     view, truth = portrait.place(320, 180)
     faces = blazeface.open_tracker(TrackSettings(VIEW, (2560, 1440))).track(view).faces

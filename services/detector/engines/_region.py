@@ -25,10 +25,10 @@ class Region:
     angle: float = 0.0
 
 
-def whole_picture(picture: np.ndarray, angle: float = 0.0) -> Region:
-    """The smallest square about the picture, for the whole of it letterboxed."""
+def whole_picture(picture: np.ndarray, angle: float = 0.0, room: float = 1.0) -> Region:
+    """The smallest square about the picture, for the whole of it letterboxed; `room`: so many times as large."""
     height, width = picture.shape[:2]
-    return Region(width / 2, height / 2, max(width, height), angle)
+    return Region(width / 2, height / 2, room * max(width, height), angle)
 
 
 def windows_of(picture: np.ndarray) -> list[Region]:

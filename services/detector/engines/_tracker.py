@@ -19,6 +19,7 @@ _STILL = 0.02  # of a region's side: smaller steps are trembling, not motion
 # Times a mesh is looked for until it is where it was looked for; a detection says only roughly where.
 _LOOKS_AT_KNOWN, _LOOKS_AT_NEW = 2, 4
 _TURNS = (math.pi / 2, -math.pi / 2, math.pi)  # of the view, tried when nothing is upright
+_CLOSE_UP = 1.7  # room about the picture with which the detector is sure of a face that fills it
 _SURE = 0.8  # score of detections that need no comparison with other turns of the view
 _SMALLEST = 8.0  # side of the smallest region worth a look, pixels of the view
 
@@ -85,6 +86,8 @@ class FaceTracker:
     def _search(self, view: np.ndarray, thorough: bool) -> None:
         """New and lost faces by the detector; `thorough`: also turned and small ones, when nothing else is there."""
         found = self._networks.find_faces(view, whole_picture(view))
+        if not self._tracks and _best_score(found) < _SURE:
+            found = max(found, self._networks.find_faces(view, whole_picture(view, room=_CLOSE_UP)), key=_best_score)
         # A face upside down can be taken for an upright one, but never as surely as in its own turn.
         if not self._tracks and (found or thorough) and _best_score(found) < _SURE:
             found = max([found, *self._search_turned(view)], key=_best_score)
