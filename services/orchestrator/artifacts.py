@@ -153,9 +153,6 @@ class ArtifactStore:
         except FileNotFoundError:
             return None
 
-    def delete_artifact(self, kind: str, key: str) -> None:
-        self.artifact_path(kind, key).unlink(missing_ok=True)
-
     @contextmanager
     def scratch(self, suffix: str = "") -> Iterator[Path]:
         """An empty file of one's own on the store's disk, gone after the block unless adopt() moved it.

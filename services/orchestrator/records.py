@@ -6,7 +6,6 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from services.orchestrator.artifacts import Asset
-from services.runtime.refusal import Refusal
 
 
 class JobState(StrEnum):
@@ -67,10 +66,6 @@ class ErrorRecord:
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def from_refusal(cls, refusal: Refusal) -> "ErrorRecord":
-        return cls(refusal.reason, refusal.message, refusal.metadata)
-
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
@@ -129,14 +124,3 @@ class Lease:
     segment: int | None
     owner: str
     fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRecord:
-    """A blob that `kind` of work by `version` made of the source, and notes on it."""
-
-    source: str  # digest
-    kind: str
-    version: str
-    blob: Asset
-    details: Mapping[str, Any]

@@ -15,7 +15,6 @@ from services.orchestrator.records import (
     Phase,
     SegmentRecord,
     SegmentState,
-    SourceRecord,
 )
 
 Row = Mapping[Any, Any]  # by the names of columns
@@ -92,11 +91,6 @@ def to_segment(row: Row) -> SegmentRecord:
         result=_to_asset(row["digest"], row["size"]),
         details=json.loads(row["details"]) if row["details"] else None,
     )
-
-
-def to_source(row: Row) -> SourceRecord:
-    blob = Asset(row["digest"], row["size"])
-    return SourceRecord(row["source"], row["kind"], row["version"], blob, json.loads(row["details"]))
 
 
 def _to_asset(digest: str | None, size: int | None) -> Asset | None:

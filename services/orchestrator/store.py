@@ -29,7 +29,6 @@ from services.orchestrator.records import (
     Lease,
     SegmentRecord,
     SegmentState,
-    SourceRecord,
 )
 from services.orchestrator.rows import (
     Row,
@@ -39,9 +38,8 @@ from services.orchestrator.rows import (
     to_job,
     to_progress,
     to_segment,
-    to_source,
 )
-from services.orchestrator.schema import asset, event, job, segment, source
+from services.orchestrator.schema import asset, event, job, segment
 from services.orchestrator.timeline import SegmentSpan
 from services.orchestrator.transitions import (
     change_job,
@@ -171,10 +169,6 @@ class JobStore:
         with self._database.writing() as connection:
             change_job(connection, hold(connection, lease)[0], {}, message)
 
-    def is_cancelled(self, job_id: str) -> bool:
-        """Tells the two ways to lose a lease apart."""
-        return self.get_job(job_id).state is JobState.CANCELLED
-
     def release(self, lease: Lease, error: ErrorRecord | None = None, retry_seconds: float = 0) -> JobRecord:
         """Gives a job or segment back, to be claimed again after `retry_seconds`.
 
@@ -275,31 +269,12 @@ class JobStore:
             progress = replace(to_progress(row["progress"]), done_segments=done)
             return to_job(change_job(connection, row, {"progress": encode_progress(progress), "attempts": 0}))
 
-    # Assets and what is known of sources
+    # Assets
 
     def put_asset(self, stored: Asset) -> None:
         with self._database.writing() as connection:
             statement = insert(connection, asset).values(digest=stored.digest, size=stored.size, create_time=now())
             connection.execute(statement.on_conflict_do_nothing())
-
-    def get_asset(self, digest: str) -> Asset | None:
-        with self._database.reading() as connection:
-            row = _first(connection, sa.select(asset).where(asset.c.digest == digest))
-            return Asset(row["digest"], row["size"]) if row is not None else None
-
-    def put_source(self, record: SourceRecord) -> None:
-        """Remembers what was learned of a source, in place of what the same kind and version learned before."""
-        key = {"source": record.source, "kind": record.kind, "version": record.version}
-        values = {"digest": record.blob.digest, "size": record.blob.size, "details": encode_json(record.details)}
-        with self._database.writing() as connection:
-            statement = insert(connection, source).values(**key, **values, create_time=now())
-            connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
-
-    def get_source(self, digest: str, kind: str, version: str) -> SourceRecord | None:
-        query = sa.select(source).where(source.c.source == digest, source.c.kind == kind, source.c.version == version)
-        with self._database.reading() as connection:
-            row = _first(connection, query)
-            return to_source(row) if row is not None else None
 
 
 def _claimable(table: sa.Table) -> sa.ColumnElement[bool]:

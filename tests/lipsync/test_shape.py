@@ -31,7 +31,7 @@ def test_pose_and_size_do_not_change_the_shape(head: dict, opening: float) -> No
 @settings(max_examples=40, deadline=None)
 @given(poses)
 def test_pose_is_measured_as_it_was_made(head: dict) -> None:
-    yaw, pitch, roll, scale = shape.measure_pose(pose(make_points(np.zeros((1, shape.MEASURES))), **head)[0])
+    yaw, pitch, roll, scale = shape.measure_poses(pose(make_points(np.zeros((1, shape.MEASURES))), **head))[0]
     np.testing.assert_allclose([yaw, pitch, roll], [head["yaw"], head["pitch"], head["roll"]], atol=0.1)
     assert abs(scale / head["scale"] - 1) < 1e-3
 

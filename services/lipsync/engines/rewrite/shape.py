@@ -153,10 +153,6 @@ def measure_poses(meshes: np.ndarray) -> np.ndarray:
     return np.concatenate([np.degrees(np.stack([yaw, pitch, roll], axis=1)), frames.scale[:, None]], axis=1)
 
 
-def measure_pose(mesh: np.ndarray) -> np.ndarray:
-    return measure_poses(mesh[None])[0]
-
-
 def change_shape(points: np.ndarray, change: np.ndarray) -> np.ndarray:
     """A mesh (468, 3) of the face frame with its mouth's measures changed by `change` (measures,)."""
     moved = points + np.tensordot(change, load_face_model().basis, axes=1)
