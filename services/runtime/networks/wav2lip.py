@@ -1,7 +1,8 @@
 """Wav2Lip and the expert that judges it.
 
 Prajwal, Mukhopadhyay, Namboodiri, Jawahar: A Lip Sync Expert Is All You Need for Speech to Lip Generation in the Wild,
-ACM Multimedia 2020. A face with its lower half masked, a reference face and 0.2 s of speech in, the face that speaks out.
+ACM Multimedia 2020. A face with its lower half masked, a reference face and 0.2 s of speech in,
+the face that speaks out.
 """
 
 from collections.abc import Sequence
