@@ -14,6 +14,7 @@ from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
+from services.lipsync.engines.rewrite.wish import wish_shapes
 from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal
@@ -21,11 +22,9 @@ from services.runtime.refusal import Refusal
 VERSION = "3"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
-_SMOOTHING = 0.022  # seconds, standard deviation of the blur of the wanted shape over time
 # A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
 _ADJUST = np.array([0.5, 0.0, 0.3, 0.5, 0.5, 0.0])
 _MOST_ADJUSTED = 0.12  # spans
-_AT_REST = 0.1  # spans of opening above rest up to which the frame's own mouth passes for closed
 
 
 class RewriteEngine:
@@ -197,36 +196,6 @@ class RewriteRendering:
             while len(self._decoded) > _DECODED:
                 self._decoded.popitem(last=False)
         return picture
-
-
-def wish_shapes(fit: PersonFit, mel: np.ndarray, times: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The measures (n, measures) wanted at `times`, given those of the frames' own mouths (NaN: no face).
-
-    Where nobody speaks a mouth that is closed anyway is left as it is.
-    """
-    features = voice.make_features(mel)
-    steps = voice.step_times(len(features))
-    if len(steps) == 0:
-        spoken, activity = np.tile(fit.known.rest, (len(times), 1)), np.zeros((len(times), 1))
-    else:
-        rest = fit.known.rest
-        measures = smooth_over_time(fit.predict(features))
-        columns = zip(measures.T, rest, strict=True)
-        spoken = np.stack([np.interp(times, steps, column, right=at) for column, at in columns], axis=1)
-        activity = np.interp(times, steps, voice.step_activity(features), right=0.0)[:, None]
-    spoken[:, shape.Measure.OPENING] = np.maximum(spoken[:, shape.Measure.OPENING], 0)
-    opened = fit.known.to_relative(own)[:, :1]
-    closed = np.clip(2 - np.nan_to_num(opened, nan=9.0) / _AT_REST, 0, 1)
-    return np.asarray(spoken + (np.nan_to_num(own) - spoken) * closed * (1 - activity) ** 2)
-
-
-def smooth_over_time(measures: np.ndarray) -> np.ndarray:
-    """Gaussian blur of rows MOUTH_RATE a second."""
-    reach = np.arange(-3, 4)
-    kernel = np.exp(-0.5 * (reach / (_SMOOTHING * voice.MOUTH_RATE)) ** 2)
-    padded = np.pad(measures, ((3, 3), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(reach), axis=0)
-    return np.asarray(windows @ (kernel / kernel.sum()))
 
 
 def is_mesh(landmarks: np.ndarray | None) -> bool:
