@@ -49,9 +49,9 @@ def retell(targets: Sequence[Crop]) -> list[Crop]:
 
 @pytest.fixture(scope="module")
 def speaker() -> tuple[list[Crop], np.ndarray]:
-    """Eight seconds of somebody who speaks."""
-    speech, openness = speak(8)
-    places = np.arange(8 * RATE) * SPEECH_RATE // RATE
+    """Ten seconds of somebody who speaks."""
+    speech, openness = speak(10)
+    places = np.arange(10 * RATE) * SPEECH_RATE // RATE
     return film(0.3 * openness[places]), speech
 
 

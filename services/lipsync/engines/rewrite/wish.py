@@ -20,7 +20,8 @@ def wish_shapes(fit: PersonFit, mel: np.ndarray, times: np.ndarray, own: np.ndar
         spoken, activity = np.tile(fit.known.rest, (len(times), 1)), np.zeros((len(times), 1))
     else:
         rest = fit.known.rest
-        measures = smooth_over_time(fit.predict(features))
+        answer, _ = fit.predict(features)
+        measures = smooth_over_time(answer)
         columns = zip(measures.T, rest, strict=True)
         spoken = np.stack([np.interp(times, steps, column, right=at) for column, at in columns], axis=1)
         activity = np.interp(times, steps, voice.step_activity(features), right=0.0)[:, None]
