@@ -11,9 +11,11 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore, Asset
+from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings, assemble
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
@@ -126,8 +128,9 @@ class JobRun:
 
     async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
         timeline = _build_timeline(known.info, known.analysis, known.speech, options)
+        expression = to_expression(options)
         plan = await find_plan(
-            self.stages, self.artifacts, known.prepared, timeline, known.track, known.speech, metadata
+            self.stages, self.artifacts, known.prepared, timeline, known.track, known.speech, expression, metadata
         )
         return RenderJob(
             source=self.job.video,
@@ -146,6 +149,7 @@ class JobRun:
                 to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
             ),
             restorer_strength=options.restorer_strength,
+            expression=expression,
         )
 
     async def _inspect(self, metadata: Metadata) -> decoder_pb2.MediaInfo:
@@ -283,6 +287,7 @@ def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
         render.plan_digest,
         str(render.encode),
         render.restorer_strength,
+        MessageToDict(render.expression),
         engines,
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from fractions import Fraction
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.faces import SpeakerTrack
@@ -29,15 +30,17 @@ async def find_plan(
     timeline: Timeline,
     track: SpeakerTrack,
     speech: np.ndarray,
+    expression: lipsync_pb2.Expression,
     metadata: Metadata,
 ) -> bytes:
     """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
     engine = await stages.engine("lipsync")
     speech = speech[: int(timeline.duration * SPEECH_RATE)]
-    key = json.dumps([engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)])
+    facts = [engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)]
+    key = json.dumps([*facts, MessageToDict(expression)])
     plan = await in_thread(artifacts.get_artifact, "plan", key)
     if plan is None:
-        plan = await _plan(stages, prepared, timeline, track, speech, metadata)
+        plan = await _plan(stages, prepared, timeline, track, speech, expression, metadata)
         await in_thread(artifacts.put_artifact, "plan", key, [plan])
     return plan
 
@@ -48,12 +51,14 @@ async def _plan(
     timeline: Timeline,
     track: SpeakerTrack,
     speech: np.ndarray,
+    expression: lipsync_pb2.Expression,
     metadata: Metadata,
 ) -> bytes:
     wanted = lipsync_pb2.PlanOpen(
         prepared_digest=prepared.digest,
         frame_count=timeline.frame_count,
         time_base=from_fraction(timeline.time_base),
+        expression=expression,
     )
     opening = Packet(lipsync_pb2.PlanRequest(open=wanted))
     plan = io.BytesIO()

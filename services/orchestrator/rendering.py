@@ -46,6 +46,7 @@ class RenderJob:
     plan: bytes
     encode: EncodeSettings
     restorer_strength: float
+    expression: lipsync_pb2.Expression
 
 
 @dataclass
@@ -95,7 +96,9 @@ async def render_segment(
     begun = time.monotonic()
     sync_opening = Packet(
         lipsync_pb2.SyncRequest(
-            open=lipsync_pb2.SyncOpen(prepared_digest=job.prepared.digest, plan_digest=job.plan_digest)
+            open=lipsync_pb2.SyncOpen(
+                prepared_digest=job.prepared.digest, plan_digest=job.plan_digest, expression=job.expression
+            )
         )
     )
     restore_opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen()))

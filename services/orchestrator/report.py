@@ -51,10 +51,8 @@ def build_report(
             "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
         },
         "settings": {
+            **options.to_json(),
             "sync_mode": options.sync_mode.name.lower(),
-            "crf": options.crf,
-            "preset": options.preset,
-            "restorer_strength": options.restorer_strength,
         },
         "frames": {
             "by_outcome": dict(counts),

@@ -4,12 +4,15 @@ import json
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from syncline import Client, errors
+from syncline.cli import app
 from syncline.types import JobState
 from tests.end_to_end.conftest import RATE, read_video, sway, write_video
 
@@ -119,6 +122,29 @@ def test_a_photo_speaks_for_as_long_as_the_speech(client: Client, media: Path, t
     still = np.std([frame[300:].mean() for frame in frames])
     assert moving > 5 * still
     assert set(client.report(job)["frames"]["by_outcome"]) <= {"drawn", "warped"}
+
+
+@pytest.fixture(scope="session")
+def plain_photo(client: Client, media: Path) -> dict[str, Any]:
+    """Report on portrait.png saying speech.wav with nothing asked for but speed."""
+    assets = client.upload(media / "portrait.png"), client.upload(media / "speech.wav")
+    return client.report(client.result(client.create_job(*assets, preset="ultrafast")))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("mouth-intensity", 1.5), ("smoothing", 1.0), ("closure-strength", 0.0), ("padding", 1.5)]
+)
+def test_an_option_of_expression_goes_from_the_command_line_to_the_lips(
+    server: str, media: Path, plain_photo: dict[str, Any], tmp_path: Path, option: str, value: float
+) -> None:
+    out = tmp_path / "out.mp4"
+    arguments = [media / "portrait.png", media / "speech.wav", "-o", out, "--server", server, "--preset", "ultrafast"]
+    result = CliRunner().invoke(app, ["run", *map(str, arguments), f"--{option}", str(value)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.with_suffix(".report.json").read_text())
+    assert report["settings"] == plain_photo["settings"] | {option.replace("-", "_"): value}
+    # The same speech over the same photo was rendered before: nothing of it may be taken for this.
+    assert report["result"]["digest"] != plain_photo["result"]["digest"]
 
 
 def test_frames_without_a_face_pass_through_and_are_counted(client: Client, media: Path, tmp_path: Path) -> None:

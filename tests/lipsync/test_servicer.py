@@ -26,6 +26,7 @@ from syncline.v1 import lipsync_pb2_grpc, media_pb2
 from tests.stages import (
     STALL,
     as_stream,
+    converse,
     face_crop,
     is_packet,
     is_refused,
@@ -454,6 +455,43 @@ def test_sync_refuses_names_that_are_no_digest(engine: RewriteEngine, prepared: 
                 pass
 
         await is_refused(errors.InvalidName, talk())
+
+    use(engine, call)
+
+
+def test_the_expression_is_echoed_as_it_is_applied(engine: RewriteEngine) -> None:
+    async def opened(method: Any, opening: Packet) -> Any:
+        async with ClientStream(method, opening, (), STALL) as stream:
+            return stream.opened.expression
+
+    async def call(stub: Any, _: Any) -> None:
+        for method, opening in ((stub.Plan, plan_open(UNKNOWN)), (stub.Sync, sync_open(UNKNOWN, UNKNOWN))):
+            plain = await opened(method, opening)
+            assert (plain.mouth_intensity, plain.smoothing, plain.closure_strength, plain.padding) == pytest.approx(
+                (1, 0.2, 0.5, 1)
+            )
+        some = pb.Expression(smoothing=0, padding=1.5)
+        given = await opened(stub.Sync, sync_open(UNKNOWN, UNKNOWN, expression=some))
+        assert (given.mouth_intensity, given.smoothing, given.closure_strength, given.padding) == (1, 0, 0.5, 1.5)
+
+    use(engine, call)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mouth_intensity", 0.0), ("smoothing", 1.5), ("closure_strength", float("nan")), ("padding", 2.0)],
+)
+def test_an_expression_out_of_range_is_refused(engine: RewriteEngine, field: str, value: float) -> None:
+    bad = pb.Expression(**{field: value})
+
+    async def call(stub: Any, _: Any) -> None:
+        for method, opening in (
+            (stub.Plan, plan_open(UNKNOWN, expression=bad)),
+            (stub.Sync, sync_open(UNKNOWN, UNKNOWN, expression=bad)),
+        ):
+            refused = await is_refused(errors.InvalidOption, converse(method, opening))
+            assert refused.metadata["field"] == field
+            assert "the range is" in refused.message
 
     use(engine, call)
 
