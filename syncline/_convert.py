@@ -13,7 +13,7 @@ from syncline.v1 import decoder_pb2, media_pb2, orchestrator_pb2
 Name = TypeVar("Name", bound=StrEnum)
 
 # Options of a job that are numbers.
-_NUMBERS = ("crf", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding")
+_NUMBERS = ("crf", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion")
 
 
 def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:

@@ -60,6 +60,7 @@ class Options(TypedDict, total=False):
     smoothing: float | None
     closure_strength: float | None
     padding: float | None
+    idle_motion: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class JobOptions:
     smoothing: float | None = None  # 0 to 1: how calmly it moves
     closure_strength: float | None = None  # 0 to 1: how firmly lips are pressed on m, b and p
     padding: float | None = None  # 0.5 to 1.5: how far the new part reaches round mouth and jaw
+    idle_motion: float | None = None  # 0 to 1: how much the head of a photo moves by itself; above 0 it blinks
 
 
 @dataclass(frozen=True, slots=True)

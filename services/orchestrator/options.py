@@ -15,6 +15,7 @@ RANGES = {
     "smoothing": (0, 1),
     "closure_strength": (0, 1),
     "padding": (0.5, 1.5),
+    "idle_motion": (0, 1),
 }
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -31,6 +32,7 @@ class JobOptions:
     smoothing: float = 0.2
     closure_strength: float = 0.5
     padding: float = 1.0
+    idle_motion: float = 0.0
 
     def __post_init__(self) -> None:
         for field, (low, high) in RANGES.items():

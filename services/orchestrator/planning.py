@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.idle import IdleMotion
 from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import Timeline
@@ -31,16 +32,17 @@ async def find_plan(
     track: SpeakerTrack,
     speech: np.ndarray,
     expression: lipsync_pb2.Expression,
+    idle: IdleMotion | None,
     metadata: Metadata,
 ) -> bytes:
     """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
     engine = await stages.engine("lipsync")
     speech = speech[: int(timeline.duration * SPEECH_RATE)]
     facts = [engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)]
-    key = json.dumps([*facts, MessageToDict(expression)])
+    key = json.dumps([*facts, MessageToDict(expression), idle and idle.key])
     plan = await in_thread(artifacts.get_artifact, "plan", key)
     if plan is None:
-        plan = await _plan(stages, prepared, timeline, track, speech, expression, metadata)
+        plan = await _plan(stages, prepared, timeline, track, speech, expression, idle, metadata)
         await in_thread(artifacts.put_artifact, "plan", key, [plan])
     return plan
 
@@ -52,6 +54,7 @@ async def _plan(
     track: SpeakerTrack,
     speech: np.ndarray,
     expression: lipsync_pb2.Expression,
+    idle: IdleMotion | None,
     metadata: Metadata,
 ) -> bytes:
     wanted = lipsync_pb2.PlanOpen(
@@ -67,7 +70,7 @@ async def _plan(
         for chunk, payload in speech_packets(speech):
             yield Packet(lipsync_pb2.PlanRequest(speech=chunk), payload)
         for sequence, first in enumerate(range(0, timeline.frame_count, _POINTS_BATCH)):
-            batch = await in_thread(_track_batch, sequence, first, timeline, track)
+            batch = await in_thread(_track_batch, sequence, first, timeline, track, idle)
             yield Packet(lipsync_pb2.PlanRequest(track=batch))
 
     async with stages.stream("lipsync", "Plan", opening, metadata) as stream:
@@ -80,11 +83,15 @@ async def _plan(
     return plan.getvalue()
 
 
-def _track_batch(sequence: int, first: int, timeline: Timeline, track: SpeakerTrack) -> lipsync_pb2.TrackBatch:
+def _track_batch(
+    sequence: int, first: int, timeline: Timeline, track: SpeakerTrack, idle: IdleMotion | None
+) -> lipsync_pb2.TrackBatch:
     batch = lipsync_pb2.TrackBatch(sequence=sequence)
     for frame in range(first, min(first + _POINTS_BATCH, timeline.frame_count)):
         source = int(timeline.source[frame])
-        mesh = track.crop_mesh(source)
+        window, mesh = track.windows[source], track.crop_mesh(source)
+        if idle is not None and window is not None and mesh is not None:
+            mesh = idle.move_mesh(mesh, window, frame)
         batch.points.add(
             frame=frame,
             pts=int(timeline.pts[frame]),

@@ -13,6 +13,7 @@ from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import IdleMotion
 from services.orchestrator.pipeline import pass_through
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
@@ -47,6 +48,7 @@ class RenderJob:
     encode: EncodeSettings
     restorer_strength: float
     expression: lipsync_pb2.Expression
+    idle: IdleMotion | None = None  # of a photo
 
 
 @dataclass
@@ -179,7 +181,11 @@ def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentRep
     shown = []
     for number, source, frame in batch:
         window, mesh, cut, crop = job.track.windows[source], job.track.crop_mesh(source), None, None
+        if job.idle is not None:
+            frame = job.idle.move_picture(frame, number)
         if window is not None and mesh is not None:
+            if job.idle is not None:
+                mesh = job.idle.move_mesh(mesh, window, number)
             cut = cut_crop(frame, window)
             crop = Crop(number, int(job.timeline.pts[number]), cut, mesh)
         shown.append(_Shown(number, frame, window, cut, crop))

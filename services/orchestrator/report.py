@@ -23,8 +23,12 @@ def build_report(
     engines: Mapping[str, Any],
     seconds: Mapping[str, float],
     result: Asset,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The report as JSON values. Frame ranges are [first, last] output frames, counted from 0."""
+    """The report as JSON values. Frame ranges are [first, last] output frames, counted from 0.
+
+    `notes`: what was not done as asked, for a person.
+    """
     runs = _join_runs(segments)
     counts = Counter[str]()
     for outcome, first, last in runs:
@@ -54,6 +58,7 @@ def build_report(
             **options.to_json(),
             "sync_mode": options.sync_mode.name.lower(),
         },
+        "notes": list(notes),
         "frames": {
             "by_outcome": dict(counts),
             "ranges": [{"outcome": outcome, "first": first, "last": last} for outcome, first, last in runs],

@@ -66,6 +66,12 @@ Padding = Annotated[
         help="How far the new part reaches round mouth and jaw. Default: 1",
     ),
 ]
+IdleMotion = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How much a photo's head moves, and blinks. Default: 0"
+    ),
+]
 
 
 def full_name(job: str) -> str:

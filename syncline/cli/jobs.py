@@ -5,6 +5,7 @@ from syncline.cli._options import (
     Audio,
     ClosureStrength,
     Crf,
+    IdleMotion,
     JobName,
     Json,
     MouthIntensity,
@@ -36,6 +37,7 @@ def submit(
     smoothing: Smoothing = None,
     closure_strength: ClosureStrength = None,
     padding: Padding = None,
+    idle_motion: IdleMotion = None,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
@@ -49,6 +51,7 @@ def submit(
         smoothing=smoothing,
         closure_strength=closure_strength,
         padding=padding,
+        idle_motion=idle_motion,
     )
     with open_output(json) as output, Client(server) as client:
         assets = upload_both(client, video, audio, output)

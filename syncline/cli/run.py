@@ -5,6 +5,7 @@ from syncline.cli._options import (
     ClosureStrength,
     Crf,
     Data,
+    IdleMotion,
     Json,
     MouthIntensity,
     Out,
@@ -35,6 +36,7 @@ def run(
     smoothing: Smoothing = None,
     closure_strength: ClosureStrength = None,
     padding: Padding = None,
+    idle_motion: IdleMotion = None,
     server: ServerOrOwn = None,
     data: Data = None,
     json: Json = False,
@@ -50,6 +52,7 @@ def run(
         smoothing=smoothing,
         closure_strength=closure_strength,
         padding=padding,
+        idle_motion=idle_motion,
     )
     with open_output(json) as output, reach(server, data, output) as client:
         assets = upload_both(client, video, audio, output)

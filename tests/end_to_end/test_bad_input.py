@@ -83,6 +83,7 @@ def test_an_empty_file_is_refused_before_a_job_is_made(client: Client, tmp_path:
         ({"smoothing": -1}, "0 to 1"),
         ({"closure_strength": float("nan")}, "0 to 1"),
         ({"padding": 0.4}, "0.5 to 1.5"),
+        ({"idle_motion": 1.5}, "0 to 1"),
     ],
 )
 def test_options_out_of_range_are_refused(client: Client, media: Path, options: dict[str, object], told: str) -> None:

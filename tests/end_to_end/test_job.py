@@ -147,6 +147,30 @@ def test_an_option_of_expression_goes_from_the_command_line_to_the_lips(
     assert report["result"]["digest"] != plain_photo["result"]["digest"]
 
 
+def test_the_head_of_a_photo_moves_and_its_background_does_not(client: Client, media: Path, tmp_path: Path) -> None:
+    job = client.run(
+        media / "portrait.png", media / "speech.wav", tmp_path / "out.mp4", idle_motion=1, preset="ultrafast", crf=12
+    )
+    report = client.report(job)
+    assert (report["settings"]["idle_motion"], report["notes"]) == (1, [])
+    frames, _ = read_video(tmp_path / "out.mp4")
+    moved = np.std([frame.astype(float) for frame in frames[25::5]], axis=0)
+    still = max(moved[:, 400:].mean(), moved[400:].mean())
+    assert moved[20:60, 170:290].mean() > 5 * still  # hair, far above the mouth
+    assert still < 0.5
+
+
+def test_the_head_of_a_video_is_left_alone_and_the_job_says_so(client: Client, media: Path, tmp_path: Path) -> None:
+    video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "speech.wav")
+    plain = client.result(client.create_job(video, audio, preset="ultrafast"))
+    job = client.create_job(video, audio, preset="ultrafast", idle_motion=0.5)
+    messages = [event.message for event in client.watch(job)]
+    assert any("idle_motion" in message and "photo" in message for message in messages)
+    report = client.report(job)
+    assert report["notes"] == [message for message in messages if "idle_motion" in message]
+    assert report["result"]["digest"] == client.report(plain)["result"]["digest"]
+
+
 def test_frames_without_a_face_pass_through_and_are_counted(client: Client, media: Path, tmp_path: Path) -> None:
     import skimage.data
 

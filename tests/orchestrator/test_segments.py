@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,17 +21,18 @@ from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import DetectedFaces, SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import move_photo
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, speech_duration
 from services.orchestrator.rendering import RenderJob, render_segment
 from services.orchestrator.source import SPEECH_RATE, Source, find_prepared
 from services.orchestrator.stages import Stages
-from services.orchestrator.timeline import SegmentSpan, SyncMode, build_timeline, cut_segments
+from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
 from services.restorer.engines import load_engine as load_restorer
 from services.restorer.servicer import RestorerServicer
 from tests.end_to_end.conftest import write_video
 from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
-from tests.stages import run, serving
+from tests.stages import portrait, run, serving
 
 RATE = Fraction(25)
 FRAMES = 30  # of the source
@@ -45,7 +47,7 @@ class Person:
     store: Path
     digest: str
     meshes: np.ndarray
-    speech: np.ndarray
+    speech: np.ndarray | None
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,15 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
     write_video(store / "person.mp4", [paint(mesh) for mesh in meshes], RATE)
     asset = ArtifactStore(store).adopt(store / "person.mp4")
     return Person(store, asset.digest, meshes, speech)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    store = tmp_path_factory.mktemp("store")
+    picture, mesh = portrait()
+    cv2.imwrite(str(store / "photo.png"), picture[:, :, ::-1])
+    asset = ArtifactStore(store).adopt(store / "photo.png")
+    return Person(store, asset.digest, mesh[None], None)
 
 
 @contextlib.asynccontextmanager
@@ -99,9 +110,13 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
     track = SpeakerTrack(analysis.faces, analysis.meshes)
     source = Source(person.digest, person.digest, analysis, track, person.speech)
     prepared = await find_prepared(stages, artifacts, source, (), lambda done: None)
-    timeline = build_timeline(analysis.pts, analysis.time_base, 1 / RATE, speech_duration(new_speech), sync_mode)
-    expression = to_expression(options)
-    plan = await find_plan(stages, artifacts, prepared, timeline, track, new_speech, expression, ())
+    expression, idle, duration = to_expression(options), None, speech_duration(new_speech)
+    if len(analysis.pts) == 1:
+        timeline = build_photo_timeline(duration)
+        idle = move_photo(track, analysis.format, timeline.frame_count, options.idle_motion, person.digest)
+    else:
+        timeline = build_timeline(analysis.pts, analysis.time_base, 1 / RATE, duration, sync_mode)
+    plan = await find_plan(stages, artifacts, prepared, timeline, track, new_speech, expression, idle, ())
     return RenderJob(
         source=person.digest,
         pts=analysis.pts,
@@ -114,6 +129,7 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
         encode=EncodeSettings(analysis.format, timeline.frame_rate, options.crf, "ultrafast"),
         restorer_strength=options.restorer_strength,
         expression=expression,
+        idle=idle,
     )
 
 
@@ -129,25 +145,33 @@ def open_feed(stages: Stages, job: RenderJob) -> FrameFeed:
     return FrameFeed(stages, job.source, job.pts, job.time_base, ())
 
 
+async def check_alone(person: Person, sync_mode: SyncMode, options: JobOptions, path: Path) -> RenderJob:
+    """Renders the job's segments in one go, then each by itself, last first, by stages that know nothing of before."""
+    async with real_stages(person.store) as stages:
+        job = await plan_job(stages, person, sync_mode, options)
+        spans = cut_segments(job.timeline, SEGMENT_SECONDS)
+        assert len(spans) >= 4
+        async with open_feed(stages, job) as feed:
+            in_one_go = [await render(stages, feed, job, span, path) for span in spans]
+    async with real_stages(person.store) as stages:
+        job = await plan_job(stages, person, sync_mode, options)
+        for span in reversed(spans):
+            async with open_feed(stages, job) as feed:
+                alone = await render(stages, feed, job, span, path)
+            assert alone == in_one_go[span.index], f"segment {span.index} depends on what was rendered before it"
+    return job
+
+
 @pytest.mark.parametrize("sync_mode", [SyncMode.LOOP, SyncMode.BOUNCE])
 def test_a_segment_alone_equals_the_same_segment_among_others(
     person: Person, tmp_path: Path, sync_mode: SyncMode
 ) -> None:
-    async def call() -> None:
-        async with real_stages(person.store) as stages:
-            job = await plan_job(stages, person, sync_mode, JobOptions())
-            spans = cut_segments(job.timeline, SEGMENT_SECONDS)
-            turns = np.flatnonzero(np.diff(job.timeline.source) != 1)
-            assert len(spans) >= 4
-            assert any(
-                span.first_frame < turn < span.first_frame + span.frame_count for span in spans for turn in turns
-            )
-            async with open_feed(stages, job) as feed:
-                in_one_go = [await render(stages, feed, job, span, tmp_path / "one.mp4") for span in spans]
-        async with real_stages(person.store) as stages:  # that know nothing of what was
-            for span in reversed(spans):
-                async with open_feed(stages, job) as feed:
-                    alone = await render(stages, feed, job, span, tmp_path / "alone.mp4")
-                assert alone == in_one_go[span.index], f"segment {span.index} depends on what was rendered before it"
+    job = run(check_alone(person, sync_mode, JobOptions(), tmp_path / "segment.mp4"))
+    turns = np.flatnonzero(np.diff(job.timeline.source) != 1)
+    spans = cut_segments(job.timeline, SEGMENT_SECONDS)
+    assert set(turns.tolist()) - {span.first_frame for span in spans}  # some lie within segments
 
-    run(call())
+
+def test_a_photo_that_moves_does_so_alike_in_every_segment(photo: Person, tmp_path: Path) -> None:
+    job = run(check_alone(photo, SyncMode.LOOP, JobOptions(idle_motion=1.0), tmp_path / "segment.mp4"))
+    assert job.idle is not None
