@@ -19,6 +19,9 @@ _DURATION = (0.2, 0.3)  # seconds of a blink
 _CLOSED = (0.35, 0.5)  # share of its duration from which, and until when, the eye is closed
 _LEAST_OPENING = 0.12  # of the eye's width: an eye that is less open stays as it is
 _LOWER_RISE = 0.08  # of the opening
+_OVERLAP = (
+    0.12  # of the opening, by which the upper lid goes beyond the lower one's edge: below it the eye still shines
+)
 _UNDER_BROW = 0.85  # of the way from lid to brow, up to which skin is stretched
 _LEAST_STRETCHED = 0.1  # of the skin's own scale, along its steepest stretch
 _LASHES = 0.14  # of the opening, below the lid's edge
@@ -130,7 +133,7 @@ def _close(
     rise = closing * _LOWER_RISE * opening
     further, over = _TEMPLE
     at_temple = _smooth_step(1 + across / over) * _smooth_step(1 - across / over)
-    drop = closing * ((1 - _LOWER_RISE) * opening + further * opening.max(initial=0.0) * at_temple)
+    drop = closing * ((1 - _LOWER_RISE + _OVERLAP) * opening + further * opening.max(initial=0.0) * at_temple)
     edge, lower_edge = upper + drop, lower - rise
 
     def sample(depths: np.ndarray) -> np.ndarray:
