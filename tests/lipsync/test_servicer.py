@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from examples.demo import speak
-from services.lipsync.engines import SPEECH_RATE, Rendering, load_engine
+from services.lipsync.engines import SPEECH_RATE, Expression, Rendering, load_engine
 from services.lipsync.engines.rewrite import RewriteEngine, blob
 from services.lipsync.servicer import LipsyncServicer
 from services.runtime.calls import ClientStream
@@ -593,8 +593,8 @@ class Counting:
     def __init__(self, engine: RewriteEngine) -> None:
         self.info, self._engine, self.crops = engine.info, engine, 0
 
-    def open_rendering(self, prepared: bytes, plan: bytes) -> "Counting":
-        self._rendering: Rendering = self._engine.open_rendering(prepared, plan)
+    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression) -> "Counting":
+        self._rendering: Rendering = self._engine.open_rendering(prepared, plan, expression)
         return self
 
     def sync(self, crop: Crop) -> Crop:
