@@ -12,6 +12,9 @@ from syncline.v1 import decoder_pb2, media_pb2, orchestrator_pb2
 
 Name = TypeVar("Name", bound=StrEnum)
 
+# Options of a job that are numbers.
+_NUMBERS = ("crf", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion")
+
 
 def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
     """Raises InvalidOption for a value that has no place on the wire; ranges are the server's to check."""
@@ -87,9 +90,8 @@ def _from_options(message: orchestrator_pb2.JobOptions) -> types.JobOptions:
     sync_mode = _from_enum(types.SyncMode, orchestrator_pb2.SyncMode, "SYNC_MODE_", message.sync_mode)
     return types.JobOptions(
         sync_mode=sync_mode if message.sync_mode else None,
-        crf=message.crf if message.HasField("crf") else None,
         preset=message.preset or None,
-        restorer_strength=message.restorer_strength if message.HasField("restorer_strength") else None,
+        **{name: getattr(message, name) for name in _NUMBERS if message.HasField(name)},
     )
 
 

@@ -56,6 +56,11 @@ class Options(TypedDict, total=False):
     crf: int | None
     preset: str | None
     restorer_strength: float | None
+    mouth_intensity: float | None
+    smoothing: float | None
+    closure_strength: float | None
+    padding: float | None
+    idle_motion: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,11 @@ class JobOptions:
     crf: int | None = None  # x264 constant rate factor, 0 to 51: lower is better and larger
     preset: str | None = None  # x264 preset, ultrafast to veryslow
     restorer_strength: float | None = None  # 0 to 1
+    mouth_intensity: float | None = None  # 0.5 to 1.5: how far the mouth goes from rest
+    smoothing: float | None = None  # 0 to 1: how calmly it moves
+    closure_strength: float | None = None  # 0 to 1: how readily lips are pressed on m, b and p
+    padding: float | None = None  # 0.5 to 1.5: how far the new part reaches round mouth and jaw
+    idle_motion: float | None = None  # 0 to 1: how much the head of a photo moves by itself; above 0 it blinks
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,23 @@
-"""Wire -> plain values, for the lipsync stage."""
+"""Wire <-> plain values, for the lipsync stage."""
+
+from dataclasses import asdict
 
 import numpy as np
 
-from services.lipsync.engines import SPEECH_RATE, TrackPoint
+from services.lipsync.engines import SPEECH_RATE, Expression, TrackPoint
 from services.runtime.convert import check_frame, to_mesh, to_samples
 from services.runtime.refusal import Refusal
 from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
+
+
+def to_expression(message: pb.Expression) -> Expression:
+    """Fields that are not set have their defaults. Raises Refusal INVALID_OPTION."""
+    return Expression(**{field.name: value for field, value in message.ListFields()})
+
+
+def from_expression(expression: Expression) -> pb.Expression:
+    return pb.Expression(**asdict(expression))
 
 
 def to_speech(packet: Packet, due: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from services.lipsync.blobs import BlobCache
-from services.lipsync.convert import to_speech, to_track
+from services.lipsync.convert import from_expression, to_expression, to_speech, to_track
 from services.lipsync.engines import Engine, PrepareSettings
 from services.runtime.convert import from_crops, from_engine_info, to_crops, to_fraction
 from services.runtime.frames import PixelFormat
@@ -77,14 +77,17 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         time_base = to_fraction(wanted.time_base)
         if not time_base or time_base <= 0 or wanted.frame_count < 1:
             raise Refusal("INVALID_OPTION", "time_base must be above 0, and frame_count 1 or more")
+        expression = to_expression(wanted.expression)
         blobs = self._held(wanted.prepared_digest)
         missing = [digest for digest in (wanted.prepared_digest,) if digest not in blobs]
-        opened = pb.PlanOpened(terms=grant_terms(self._engine.info, ()), missing=missing)
+        opened = pb.PlanOpened(
+            terms=grant_terms(self._engine.info, ()), missing=missing, expression=from_expression(expression)
+        )
         yield Packet(pb.PlanResponse(opened=opened))
         blobs |= await stream.read_blobs("prepared", missing)
         self._blobs.put(blobs)
         prepared = blobs[wanted.prepared_digest]
-        planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base)
+        planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base, expression)
         heard = points = 0
         async for kind, packet in stream.packets("speech", "track"):
             if kind == "speech":
@@ -108,14 +111,19 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         stream = ServerStream(requests)
         wanted = await stream.read_open()
         check_engine(wanted.engine, self._engine.info)
+        expression = to_expression(wanted.expression)
         blobs = self._held(wanted.prepared_digest, wanted.plan_digest)
         missing = [digest for digest in (wanted.prepared_digest, wanted.plan_digest) if digest not in blobs]
-        opened = pb.SyncOpened(terms=grant_terms(self._engine.info, wanted.transports), missing=missing)
+        opened = pb.SyncOpened(
+            terms=grant_terms(self._engine.info, wanted.transports),
+            missing=missing,
+            expression=from_expression(expression),
+        )
         yield Packet(pb.SyncResponse(opened=opened))
         blobs |= await stream.read_blobs("blob", missing)
         self._blobs.put(blobs)
         prepared, plan = blobs[wanted.prepared_digest], blobs[wanted.plan_digest]
-        rendering = await in_thread(self._engine.open_rendering, prepared, plan)
+        rendering = await in_thread(self._engine.open_rendering, prepared, plan, expression)
         async for _, packet in stream.packets("crops"):
             sequence = packet.message.crops.sequence
             crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)

@@ -3,11 +3,12 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.orchestrator.artifacts import Asset
-from services.orchestrator.options import JobOptions
+from services.orchestrator.options import RANGES, JobOptions
 from services.orchestrator.records import EventRecord, JobRecord, JobState
 from services.orchestrator.timeline import SyncMode
 from services.runtime.refusal import Refusal
 from syncline.errors import CATALOGUE, to_status
+from syncline.v1 import lipsync_pb2
 from syncline.v1 import orchestrator_pb2 as pb
 
 _STATES = {
@@ -46,13 +47,22 @@ def to_options(options: pb.JobOptions) -> JobOptions:
     if not 0 <= int(options.sync_mode) < len(_SYNC_MODES):
         raise Refusal("INVALID_OPTION", f"sync_mode {options.sync_mode} is not known", field="sync_mode")
     default = JobOptions()
+    # The wire's floats have seven digits.
+    numbers = {name: round(getattr(options, name), 6) for name in RANGES if options.HasField(name)}
     return JobOptions(
         sync_mode=SyncMode(int(options.sync_mode)) if options.sync_mode else default.sync_mode,
-        crf=options.crf if options.HasField("crf") else default.crf,
         preset=options.preset or default.preset,
-        restorer_strength=options.restorer_strength
-        if options.HasField("restorer_strength")
-        else default.restorer_strength,
+        **numbers,
+    )
+
+
+def to_expression(options: JobOptions) -> lipsync_pb2.Expression:
+    """The options that are the lipsync engine's."""
+    return lipsync_pb2.Expression(
+        mouth_intensity=options.mouth_intensity,
+        smoothing=options.smoothing,
+        closure_strength=options.closure_strength,
+        padding=options.padding,
     )
 
 
@@ -65,9 +75,8 @@ def from_job(job: JobRecord) -> pb.Job:
         audio=job.audio,
         options=pb.JobOptions(
             sync_mode=_SYNC_MODES[options.sync_mode],
-            crf=options.crf,
             preset=options.preset,
-            restorer_strength=options.restorer_strength,
+            **{name: getattr(options, name) for name in RANGES},
         ),
         progress=pb.JobProgress(
             phase=_PHASES[progress.phase],

@@ -11,12 +11,15 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore, Asset
+from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings, assemble
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import NOT_A_PHOTO, move_photo
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
@@ -95,8 +98,10 @@ class JobRun:
             self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
             segments = await in_thread(self.store.list_segments, self.job.id)
             result = await self._assemble(render.timeline, segments, metadata)
+        notes = [NOT_A_PHOTO] if options.idle_motion and render.idle is None else []
+        prepared = known.prepared.summary
         report = build_report(
-            self.job, options, known.info, render.timeline, segments, known.prepared.summary, engines, seconds, result
+            self.job, options, known.info, render.timeline, segments, prepared, engines, seconds, result, notes
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
@@ -126,8 +131,14 @@ class JobRun:
 
     async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
         timeline = _build_timeline(known.info, known.analysis, known.speech, options)
+        expression, idle = to_expression(options), None
+        if options.idle_motion and len(known.analysis.pts) == 1:
+            seed = self.job.video + self.job.audio
+            idle = move_photo(known.track, known.analysis.format, timeline.frame_count, options.idle_motion, seed)
+        elif options.idle_motion:
+            await in_thread(self.store.note, self.lease, NOT_A_PHOTO)
         plan = await find_plan(
-            self.stages, self.artifacts, known.prepared, timeline, known.track, known.speech, metadata
+            self.stages, self.artifacts, known.prepared, timeline, known.track, known.speech, expression, idle, metadata
         )
         return RenderJob(
             source=self.job.video,
@@ -146,6 +157,8 @@ class JobRun:
                 to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
             ),
             restorer_strength=options.restorer_strength,
+            expression=expression,
+            idle=idle,
         )
 
     async def _inspect(self, metadata: Metadata) -> decoder_pb2.MediaInfo:
@@ -283,6 +296,8 @@ def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
         render.plan_digest,
         str(render.encode),
         render.restorer_strength,
+        MessageToDict(render.expression),
+        render.idle and render.idle.key,
         engines,
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]

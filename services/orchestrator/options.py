@@ -7,6 +7,16 @@ from typing import Any
 from services.orchestrator.timeline import SyncMode
 from services.runtime.refusal import Refusal
 
+# Least and most of what has a number.
+RANGES = {
+    "crf": (0, 51),
+    "restorer_strength": (0, 1),
+    "mouth_intensity": (0.5, 1.5),
+    "smoothing": (0, 1),
+    "closure_strength": (0, 1),
+    "padding": (0.5, 1.5),
+    "idle_motion": (0, 1),
+}
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -18,16 +28,20 @@ class JobOptions:
     crf: int = 18
     preset: str = "veryfast"
     restorer_strength: float = 1.0
+    mouth_intensity: float = 1.0
+    smoothing: float = 0.2
+    closure_strength: float = 0.5
+    padding: float = 1.0
+    idle_motion: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.crf <= 51:
-            raise Refusal("INVALID_OPTION", f"crf is {self.crf}; the range is 0 to 51", field="crf")
+        for field, (low, high) in RANGES.items():
+            value = getattr(self, field)
+            if not low <= value <= high:  # nor is a NaN
+                raise Refusal("INVALID_OPTION", f"{field} is {value:g}; the range is {low:g} to {high:g}", field=field)
         if self.preset not in PRESETS:
             message = f"preset is {self.preset!r}; it is one of {', '.join(PRESETS)}"
             raise Refusal("INVALID_OPTION", message, field="preset")
-        if not 0 <= self.restorer_strength <= 1:
-            message = f"restorer_strength is {self.restorer_strength:g}; the range is 0 to 1"
-            raise Refusal("INVALID_OPTION", message, field="restorer_strength")
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any]) -> "JobOptions":

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from fractions import Fraction
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.idle import IdleMotion
 from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import Timeline
@@ -29,15 +31,18 @@ async def find_plan(
     timeline: Timeline,
     track: SpeakerTrack,
     speech: np.ndarray,
+    expression: lipsync_pb2.Expression,
+    idle: IdleMotion | None,
     metadata: Metadata,
 ) -> bytes:
     """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
     engine = await stages.engine("lipsync")
     speech = speech[: int(timeline.duration * SPEECH_RATE)]
-    key = json.dumps([engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)])
+    facts = [engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)]
+    key = json.dumps([*facts, MessageToDict(expression), idle and idle.key])
     plan = await in_thread(artifacts.get_artifact, "plan", key)
     if plan is None:
-        plan = await _plan(stages, prepared, timeline, track, speech, metadata)
+        plan = await _plan(stages, prepared, timeline, track, speech, expression, idle, metadata)
         await in_thread(artifacts.put_artifact, "plan", key, [plan])
     return plan
 
@@ -48,12 +53,15 @@ async def _plan(
     timeline: Timeline,
     track: SpeakerTrack,
     speech: np.ndarray,
+    expression: lipsync_pb2.Expression,
+    idle: IdleMotion | None,
     metadata: Metadata,
 ) -> bytes:
     wanted = lipsync_pb2.PlanOpen(
         prepared_digest=prepared.digest,
         frame_count=timeline.frame_count,
         time_base=from_fraction(timeline.time_base),
+        expression=expression,
     )
     opening = Packet(lipsync_pb2.PlanRequest(open=wanted))
     plan = io.BytesIO()
@@ -62,7 +70,7 @@ async def _plan(
         for chunk, payload in speech_packets(speech):
             yield Packet(lipsync_pb2.PlanRequest(speech=chunk), payload)
         for sequence, first in enumerate(range(0, timeline.frame_count, _POINTS_BATCH)):
-            batch = await in_thread(_track_batch, sequence, first, timeline, track)
+            batch = await in_thread(_track_batch, sequence, first, timeline, track, idle)
             yield Packet(lipsync_pb2.PlanRequest(track=batch))
 
     async with stages.stream("lipsync", "Plan", opening, metadata) as stream:
@@ -75,11 +83,15 @@ async def _plan(
     return plan.getvalue()
 
 
-def _track_batch(sequence: int, first: int, timeline: Timeline, track: SpeakerTrack) -> lipsync_pb2.TrackBatch:
+def _track_batch(
+    sequence: int, first: int, timeline: Timeline, track: SpeakerTrack, idle: IdleMotion | None
+) -> lipsync_pb2.TrackBatch:
     batch = lipsync_pb2.TrackBatch(sequence=sequence)
     for frame in range(first, min(first + _POINTS_BATCH, timeline.frame_count)):
         source = int(timeline.source[frame])
-        mesh = track.crop_mesh(source)
+        window, mesh = track.windows[source], track.crop_mesh(source)
+        if idle is not None and window is not None and mesh is not None:
+            mesh = idle.move_mesh(mesh, window, frame)
         batch.points.add(
             frame=frame,
             pts=int(timeline.pts[frame]),

@@ -13,6 +13,7 @@ from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import IdleMotion
 from services.orchestrator.pipeline import pass_through
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
@@ -46,6 +47,8 @@ class RenderJob:
     plan: bytes
     encode: EncodeSettings
     restorer_strength: float
+    expression: lipsync_pb2.Expression
+    idle: IdleMotion | None = None  # of a photo
 
 
 @dataclass
@@ -95,7 +98,9 @@ async def render_segment(
     begun = time.monotonic()
     sync_opening = Packet(
         lipsync_pb2.SyncRequest(
-            open=lipsync_pb2.SyncOpen(prepared_digest=job.prepared.digest, plan_digest=job.plan_digest)
+            open=lipsync_pb2.SyncOpen(
+                prepared_digest=job.prepared.digest, plan_digest=job.plan_digest, expression=job.expression
+            )
         )
     )
     restore_opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen()))
@@ -176,7 +181,11 @@ def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentRep
     shown = []
     for number, source, frame in batch:
         window, mesh, cut, crop = job.track.windows[source], job.track.crop_mesh(source), None, None
+        if job.idle is not None:
+            frame = job.idle.move_picture(frame, number)
         if window is not None and mesh is not None:
+            if job.idle is not None:
+                mesh = job.idle.move_mesh(mesh, window, number)
             cut = cut_crop(frame, window)
             crop = Crop(number, int(job.timeline.pts[number]), cut, mesh)
         shown.append(_Shown(number, frame, window, cut, crop))

@@ -23,8 +23,12 @@ def build_report(
     engines: Mapping[str, Any],
     seconds: Mapping[str, float],
     result: Asset,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The report as JSON values. Frame ranges are [first, last] output frames, counted from 0."""
+    """The report as JSON values. Frame ranges are [first, last] output frames, counted from 0.
+
+    `notes`: what was not done as asked, for a person.
+    """
     runs = _join_runs(segments)
     counts = Counter[str]()
     for outcome, first, last in runs:
@@ -51,11 +55,10 @@ def build_report(
             "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
         },
         "settings": {
+            **options.to_json(),
             "sync_mode": options.sync_mode.name.lower(),
-            "crf": options.crf,
-            "preset": options.preset,
-            "restorer_strength": options.restorer_strength,
         },
+        "notes": list(notes),
         "frames": {
             "by_outcome": dict(counts),
             "ranges": [{"outcome": outcome, "first": first, "last": last} for outcome, first, last in runs],

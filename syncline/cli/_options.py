@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from syncline.types import Options
-
 DEFAULT_PORT = 50050
 DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
 
@@ -45,15 +43,35 @@ RestorerStrength = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How far the restorer may go. Default: 1"),
 ]
-
-
-def job_options(
-    sync_mode: Literal["cut_off", "loop", "bounce"] | None,
-    crf: int | None,
-    preset: str | None,
-    restorer_strength: float | None,
-) -> Options:
-    return Options(sync_mode=sync_mode, crf=crf, preset=preset, restorer_strength=restorer_strength)
+MouthIntensity = Annotated[
+    float | None,
+    typer.Option(min=0.5, max=1.5, rich_help_panel=_OF_THE_JOB, help="How far the mouth goes from rest. Default: 1"),
+]
+Smoothing = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How calmly the mouth moves. Default: 0.2"),
+]
+ClosureStrength = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How readily lips close, as on m, b and p. Default: 0.5"
+    ),
+]
+Padding = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5,
+        max=1.5,
+        rich_help_panel=_OF_THE_JOB,
+        help="How far the new part reaches round mouth and jaw. Default: 1",
+    ),
+]
+IdleMotion = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How much a photo's head moves, and blinks. Default: 0"
+    ),
+]
 
 
 def full_name(job: str) -> str:

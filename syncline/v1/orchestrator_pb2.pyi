@@ -88,16 +88,26 @@ class InspectAssetResponse(_message.Message):
     def __init__(self, info: _Optional[_Union[_decoder_pb2.MediaInfo, _Mapping]] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
     RESTORER_STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    MOUTH_INTENSITY_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    CLOSURE_STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    IDLE_MOTION_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
     restorer_strength: float
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ...) -> None: ...
+    mouth_intensity: float
+    smoothing: float
+    closure_strength: float
+    padding: float
+    idle_motion: float
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("name", "state", "video", "audio", "options", "progress", "result", "report", "error", "create_time", "start_time", "end_time")

@@ -31,12 +31,17 @@ def test_run_writes_video_and_report(
 ) -> None:
     out = tmp_path / "out.mp4"
     options = ["--sync-mode", "bounce", "--crf", 20, "--preset", "slow", "--restorer-strength", 0.5]
+    options += ["--mouth-intensity", 1.25, "--smoothing", 0, "--closure-strength", 0.75, "--padding", 0.5]
+    options += ["--idle-motion", 1]
     result = invoke("run", video, audio, "-o", out, "--server", server, *options)
     assert (result.exit_code, result.stderr) == (0, "")
     assert out.read_bytes() == VIDEO
     assert json.loads((tmp_path / "out.report.json").read_text()) == REPORT
     sent = fake.requests_of("CreateJob")[0].job.options
     assert (sent.sync_mode, sent.crf, sent.preset, sent.restorer_strength) == (3, 20, "slow", 0.5)
+    assert (sent.mouth_intensity, sent.smoothing, sent.closure_strength, sent.padding) == (1.25, 0, 0.75, 0.5)
+    assert sent.HasField("smoothing")
+    assert sent.idle_motion == 1
     assert "render  50/100 frames" in result.stdout
     assert result.stdout.splitlines()[-1] == f"wrote {out} and {tmp_path / 'out.report.json'}"
 

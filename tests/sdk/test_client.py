@@ -91,6 +91,11 @@ def test_create_job_carries_options_and_ids(client: Client, fake: FakeOrchestrat
     assert UUID(fake.metadata[-1]["syncline-request-id"])
 
 
+def test_options_left_out_are_none_and_zero_is_not_left_out(client: Client, fake: FakeOrchestrator) -> None:
+    options = client.create_job("a" * 64, "b" * 64, smoothing=0, padding=1.5).options
+    assert (options.smoothing, options.padding, options.crf, options.mouth_intensity) == (0, 1.5, None, None)
+
+
 def test_create_job_leaves_defaults_to_the_server(client: Client, fake: FakeOrchestrator) -> None:
     job = client.create_job("a" * 64, "b" * 64, crf=None)
     assert not fake.requests_of("CreateJob")[0].job.options.HasField("crf")

@@ -14,6 +14,7 @@ import numpy as np
 from services.runtime.config import ConfigError
 from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
+from services.runtime.refusal import Refusal
 
 SPEECH_RATE = 16000  # hertz
 
@@ -43,6 +44,26 @@ class TrackPoint:
     pts: int
     source_frame: int
     landmarks: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """How the person is to speak. Raises Refusal INVALID_OPTION for a value out of range."""
+
+    mouth_intensity: float = 1.0  # how far the mouth goes from rest, 0.5 to 1.5
+    smoothing: float = 0.2  # how calmly it moves: 0 follows every sound at once, to 1
+    closure_strength: float = 0.5  # how readily lips are pressed shut that are likely to close: 0 never, 1 on a hint
+    padding: float = 1.0  # how far the new part reaches round mouth and jaw, 0.5 to 1.5
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # nor is a NaN
+                raise Refusal("INVALID_OPTION", f"{name} is {value:g}; the range is {low:g} to {high:g}", field=name)
+
+
+_RANGES = {"mouth_intensity": (0.5, 1.5), "smoothing": (0, 1), "closure_strength": (0, 1), "padding": (0.5, 1.5)}
+USUAL = Expression()
 
 
 class Preparation(Protocol):
@@ -86,9 +107,11 @@ class Engine(Protocol):
 
     def open_preparation(self, settings: PrepareSettings) -> Preparation: ...
 
-    def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning: ...
+    def open_planning(
+        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+    ) -> Planning: ...
 
-    def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering: ...
+    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering: ...
 
 
 def load_engine(name: str) -> Engine:

@@ -8,23 +8,33 @@ from threading import Lock
 
 import numpy as np
 
-from services.lipsync.engines import Planning, Preparation, Prepared, PrepareSettings, Rendering, TrackPoint
+from services.lipsync.engines import (
+    USUAL,
+    Expression,
+    Planning,
+    Preparation,
+    Prepared,
+    PrepareSettings,
+    Rendering,
+    TrackPoint,
+)
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
-from services.lipsync.engines.rewrite.wish import wish_shapes
+from services.lipsync.engines.rewrite.wish import limit_opening, wish_shapes
 from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal
 
-VERSION = "3"
+VERSION = "5"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
 # A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
 _ADJUST = np.array([0.5, 0.0, 0.3, 0.5, 0.5, 0.0])
 _MOST_ADJUSTED = 0.12  # spans
+_MOST_WIDENED = 0.3  # spans by which the opening wanted may be above the widest recorded
 
 
 class RewriteEngine:
@@ -39,13 +49,15 @@ class RewriteEngine:
     def open_preparation(self, settings: PrepareSettings) -> Preparation:
         return RewritePreparation(settings)
 
-    def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning:
+    def open_planning(
+        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+    ) -> Planning:
         library, fit = read_prepared(prepared)
-        return RewritePlanning(library, fit, frame_count, time_base)
+        return RewritePlanning(library, fit, frame_count, time_base, expression)
 
-    def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering:
+    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering:
         library, fit = read_prepared(prepared)
-        return RewriteRendering(library, fit, plan)
+        return RewriteRendering(library, fit, plan, expression.padding)
 
 
 def read_prepared(prepared: bytes) -> tuple[Library, PersonFit]:
@@ -90,8 +102,10 @@ class RewritePreparation:
 
 
 class RewritePlanning:
-    def __init__(self, library: Library, fit: PersonFit, frame_count: int, time_base: Fraction) -> None:
-        self._library, self._fit = library, fit
+    def __init__(
+        self, library: Library, fit: PersonFit, frame_count: int, time_base: Fraction, expression: Expression
+    ) -> None:
+        self._library, self._fit, self._expression = library, fit, expression
         self._frame_count, self._time_base = frame_count, time_base
         self._mel = voice.MelStream()
         self._times: list[float] = []
@@ -129,7 +143,11 @@ class RewritePlanning:
             )
         faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
         own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
-        wanted = wish_shapes(self._fit, self._mel.finish(), np.array(self._times), own)
+        wanted = wish_shapes(self._fit, self._mel.finish(), np.array(self._times), own, self._expression)
+        if shows_inside(self._library):  # a wider mouth than any recorded would have to be drawn
+            widest = self._library.measures[:, shape.Measure.OPENING].max()
+            most = widest + _MOST_WIDENED * self._fit.known.span[shape.Measure.OPENING]
+            wanted = limit_opening(wanted, self._fit.known, most)
         wish = Wish(wanted, own, poses, np.array(self._source_frames, np.int64))
         path = find_path(wish, self._library, self._fit.known)
         return blob.pack(
@@ -139,8 +157,8 @@ class RewritePlanning:
 
 
 class RewriteRendering:
-    def __init__(self, library: Library, fit: PersonFit, plan: bytes) -> None:
-        self._library, self._fit = library, fit
+    def __init__(self, library: Library, fit: PersonFit, plan: bytes, padding: float) -> None:
+        self._library, self._fit, self._padding = library, fit, padding
         arrays = blob.unpack("plan", plan)
         self._candidates = blob.require("plan", arrays, "candidates", "<i4", None)
         frames = len(self._candidates)
@@ -175,7 +193,8 @@ class RewriteRendering:
         index = int(self._candidates[frame])
         if index == OWN:
             change = wanted - shape.measure_shape(mesh)
-            return render_own(target, mesh, shape.pose_mouth(mesh, None, change), outcome is CropOutcome.DRAWN)
+            posed = shape.pose_mouth(mesh, None, change)
+            return render_own(target, mesh, posed, outcome is CropOutcome.DRAWN, self._padding)
         picture = self._read(index)
         if picture is None:
             return None
@@ -183,7 +202,8 @@ class RewriteRendering:
         points = shape.find_frames(candidate_mesh[None]).to_face(candidate_mesh[None])[0]
         most = _MOST_ADJUSTED * self._fit.known.span
         change = np.clip(_ADJUST * (wanted - self._library.measures[index]), -most, most)
-        return render_candidate(target, mesh, picture, candidate_mesh, shape.pose_mouth(mesh, points, change))
+        posed = shape.pose_mouth(mesh, points, change)
+        return render_candidate(target, mesh, picture, candidate_mesh, posed, self._padding)
 
     def _read(self, index: int) -> np.ndarray | None:
         with self._lock:
