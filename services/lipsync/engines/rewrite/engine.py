@@ -14,17 +14,15 @@ from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
+from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
 from services.lipsync.engines.rewrite.wish import wish_shapes
 from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal
 
-VERSION = "3"
+VERSION = "4"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
-# A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
-_ADJUST = np.array([0.5, 0.0, 0.3, 0.5, 0.5, 0.0])
-_MOST_ADJUSTED = 0.12  # spans
 
 
 class RewriteEngine:
@@ -129,12 +127,20 @@ class RewritePlanning:
             )
         faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
         own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
-        wanted = wish_shapes(self._fit, self._mel.finish(), np.array(self._times), own)
+        times = np.array(self._times)
+        wanted = wish_shapes(self._fit, self._mel.finish(), times, own)
         wish = Wish(wanted, own, poses, np.array(self._source_frames, np.int64))
         path = find_path(wish, self._library, self._fit.known)
+        interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+        shown = plan_shapes(path.candidates, wish, self._library, self._fit.known, interval)
         return blob.pack(
             "plan",
-            {"candidates": path.candidates, "outcomes": path.outcomes, "wanted": wanted.astype(np.float32)},
+            {
+                "candidates": path.candidates,
+                "outcomes": path.outcomes,
+                "wanted": wanted.astype(np.float32),
+                "shown": shown.astype(np.float32),
+            },
         )
 
 
@@ -145,7 +151,7 @@ class RewriteRendering:
         self._candidates = blob.require("plan", arrays, "candidates", "<i4", None)
         frames = len(self._candidates)
         self._outcomes = blob.require("plan", arrays, "outcomes", "|u1", frames)
-        self._wanted = blob.require("plan", arrays, "wanted", "<f4", frames, shape.MEASURES)
+        self._shown = blob.require("plan", arrays, "shown", "<f4", frames, shape.MEASURES)
         if ((self._candidates < OWN) | (self._candidates >= len(library))).any():
             blob.refuse("plan", "it was made for another prepared source")
         if not np.isin(self._outcomes, list(CropOutcome)).all():
@@ -171,19 +177,25 @@ class RewriteRendering:
 
     def _render(self, target: np.ndarray, mesh: np.ndarray, frame: int, outcome: CropOutcome) -> np.ndarray | None:
         """None where the frame cannot be rendered."""
-        wanted = self._wanted[frame].astype(np.float64)
+        wanted = self.shape_mouth(mesh, frame)
         index = int(self._candidates[frame])
         if index == OWN:
-            change = wanted - shape.measure_shape(mesh)
-            return render_own(target, mesh, shape.pose_mouth(mesh, None, change), outcome is CropOutcome.DRAWN)
+            return render_own(target, mesh, wanted, outcome is CropOutcome.DRAWN)
         picture = self._read(index)
         if picture is None:
             return None
-        candidate_mesh = self._library.read_mesh(index)
-        points = shape.find_frames(candidate_mesh[None]).to_face(candidate_mesh[None])[0]
-        most = _MOST_ADJUSTED * self._fit.known.span
-        change = np.clip(_ADJUST * (wanted - self._library.measures[index]), -most, most)
-        return render_candidate(target, mesh, picture, candidate_mesh, shape.pose_mouth(mesh, points, change))
+        return render_candidate(target, mesh, picture, self._library.read_mesh(index), wanted)
+
+    def shape_mouth(self, mesh: np.ndarray, frame: int) -> np.ndarray:
+        """The mesh (468, 3) in pixels with the mouth that the plan wants in that frame."""
+        places = np.clip(frame + np.arange(len(NEIGHBOURS)) - len(NEIGHBOURS) // 2, 0, len(self._candidates) - 1)
+        around = self._candidates[places]
+        meshes = np.stack([mesh, *(self._library.read_mesh(index) for index in around if index != OWN)])
+        own, *recorded = shape.find_frames(meshes).to_face(meshes)
+        mouths = iter(recorded)
+        mixed = mix_neighbours(own, [None if index == OWN else next(mouths) for index in around])
+        change = self._shown[frame] - shape.measure_points(mixed[None])[0]
+        return shape.pose_mouth(mesh, mixed, change)
 
     def _read(self, index: int) -> np.ndarray | None:
         with self._lock:
