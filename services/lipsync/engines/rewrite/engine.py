@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from threading import Lock
 
+import cv2
 import numpy as np
 
 from services.lipsync.engines import Planning, Preparation, Prepared, PrepareSettings, Rendering, TrackPoint
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
+from services.lipsync.engines.rewrite.occlusion import weigh_mouth
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
 from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
@@ -170,9 +172,12 @@ class RewriteRendering:
         mesh = crop.landmarks
         if outcome is CropOutcome.PASSED_THROUGH or mesh is None or not is_mesh(mesh):
             return pass_through(crop)
-        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome)
+        weight = weigh_mouth(crop.pixels, mesh, self._library.looks)
+        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome) if weight > 0 else None
         if pixels is None:
             return pass_through(crop)
+        if weight < 1:
+            pixels = fade(crop.pixels, pixels, weight)
         return Crop(crop.frame, crop.pts, pixels, crop.landmarks, outcome)
 
     def _render(self, target: np.ndarray, mesh: np.ndarray, frame: int, outcome: CropOutcome) -> np.ndarray | None:
@@ -215,6 +220,15 @@ def is_mesh(landmarks: np.ndarray | None) -> bool:
     if landmarks is None or landmarks.shape != (LANDMARK_COUNT, 3) or not np.isfinite(landmarks).all():
         return False
     return bool(np.ptp(landmarks[:, :2], axis=0).min() > 4 and np.abs(landmarks).max() < 1e5)
+
+
+def fade(pixels: np.ndarray, rendered: np.ndarray, weight: float) -> np.ndarray:
+    """The rendered crop with less weight; where that is none, the RGB is the source's own."""
+    faded = rendered.copy()
+    faded[..., 3] = cv2.convertScaleAbs(rendered[..., 3], alpha=weight)
+    gone = faded[..., 3] == 0
+    faded[gone, :3] = pixels[gone, :3]
+    return faded
 
 
 def pass_through(crop: Crop) -> Crop:
