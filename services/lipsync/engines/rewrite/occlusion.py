@@ -24,10 +24,10 @@ _FEWEST = 16  # faces to learn from
 _PENALTY = 0.02  # of the regression on pose and mouth, share of the number of faces
 _LEAST_SPREAD = 0.05  # logarithm of colour: 5 %
 _MOST_SHADE = 0.12  # logarithm by which the whole lower face may be lighter or darker than thought
-_UNUSUAL = (3.0, 5.0)  # spreads off at which a point begins to be unlike, and surely is
-_HIDDEN = 0.15  # share of unlike points above which a face teaches nothing
+_UNUSUAL = (2.5, 4.0)  # spreads off at which a point begins to be unlike, and surely is
+_HIDDEN = 0.2  # share of unlike points above which a face teaches nothing
 _ROUNDS = 4  # of learning without the faces that the round before found hidden
-_FADE = (0.09, 0.17)  # shares of unlike points between which the new mouth fades out
+_FADE = (0.12, 0.2)  # shares of unlike points between which the new mouth fades out
 _TURNED = np.array([[42.0, 34.0], [50.0, 42.0]])  # yaw and pitch, degrees, between which it fades out too
 
 
