@@ -42,6 +42,13 @@ def test_rest_is_still_whatever_the_mouths_do() -> None:
     assert mixed.std() < 0.002
 
 
+def test_lips_closed_for_a_moment_stay_closed() -> None:
+    wanted = 0.12 + 0.06 * np.sin(np.arange(60) / 2)
+    wanted[28:36] = 0.0
+    shown = plan_openings(np.full(60, OWN), np.array([0.05]), wish_for(wanted))
+    assert np.abs(shown[30:34]).max() < 0.005
+
+
 def test_own_frames_show_what_is_wanted() -> None:
     wanted = 0.12 + 0.06 * np.sin(np.arange(40) / 2)
     shown = plan_openings(np.full(40, OWN), np.array([0.05]), wish_for(wanted))

@@ -25,7 +25,9 @@ def plan_shapes(candidates: np.ndarray, wish: Wish, library: Library, known: Ran
     """The measures (n, measures) that the frames show, one every `interval` seconds."""
     rate = 1 / max(interval, 1e-3)
     still = _find_stillness(wish.measures[:, Measure.OPENING] / known.span[Measure.OPENING], rate)[:, None]
-    wanted = wish.measures + still * (_blur(wish.measures, _SETTLING * rate) - wish.measures)
+    # Only with other moments of rest: a closure amid speech stays closed.
+    settled = _blur(wish.measures * still, _SETTLING * rate) / (_blur(still, _SETTLING * rate) + 1e-6)
+    wanted = wish.measures + still * (settled - wish.measures)
     gaps = np.zeros_like(wanted)
     recorded = candidates != OWN
     gaps[recorded] = library.measures[candidates[recorded]] - wanted[recorded]
