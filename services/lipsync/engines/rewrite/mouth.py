@@ -113,7 +113,7 @@ def draw_inside(
     colour = cv2.GaussianBlur(_paint(tones, along, below_upper, gap, width, teeth), (0, 0), blur)
     if seen > 0:
         own, trust = _own_inside(target, target_mesh, along, below_upper, motion, place)
-        colour += (own - colour) * (seen * trust)[..., None]
+        colour = colour + (own - colour) * (seen * trust)[..., None]
     inside = cv2.dilate(fill_outline(outline, place), np.ones((3, 3), np.uint8))  # lips' rims show what was behind them
     cover = cv2.GaussianBlur(inside * _round_corners(along, below_upper, gap), (0, 0), blur) * share
     # A gap thinner than its own soft edge is closed lips: the contact line is already in the picture.

@@ -144,6 +144,8 @@ def _fit(flat: np.ndarray, inputs: np.ndarray, points: int) -> Looks:
     unlike = (flat - given @ weights).reshape(len(flat), points, 3)
     left = np.abs(unlike - np.median(unlike, axis=1, keepdims=True)).max(axis=2)
     spread = np.maximum(np.percentile(left, 80, axis=0) / 1.3, _LEAST_SPREAD)  # 1.3: of a normal deviate
+    fitted = min(given.shape[1] / len(given), 0.6)
+    spread = spread * np.sqrt((1 + fitted) / (1 - fitted))  # faces that were learned from fit better than others will
     return Looks(weights, centre, np.stack([inputs.min(axis=0), inputs.max(axis=0)]), spread)
 
 
