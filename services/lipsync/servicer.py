@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from services.lipsync.blobs import BlobCache
-from services.lipsync.convert import to_speech, to_track
+from services.lipsync.convert import SpeechReader, from_matches, to_mouths, to_time_base, to_track
 from services.lipsync.engines import Engine, PrepareSettings
 from services.runtime.convert import from_crops, from_engine_info, to_crops, to_fraction
 from services.runtime.frames import PixelFormat
@@ -47,12 +47,10 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         preparation = self._engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
         opened = pb.PrepareOpened(terms=grant_terms(self._engine.info, wanted.transports))
         yield Packet(pb.PrepareResponse(opened=opened))
-        heard = 0
+        speech = SpeechReader()
         async for kind, packet in stream.packets("speech", "crops"):
             if kind == "speech":
-                speech = to_speech(packet, heard)
-                heard += len(speech)
-                await in_thread(preparation.add_speech, speech)
+                await in_thread(preparation.add_speech, speech.read(packet))
             else:
                 crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
                 await in_thread(preparation.add_crops, crops)
@@ -85,12 +83,10 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         self._blobs.put(blobs)
         prepared = blobs[wanted.prepared_digest]
         planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base)
-        heard = points = 0
+        speech, points = SpeechReader(), 0
         async for kind, packet in stream.packets("speech", "track"):
             if kind == "speech":
-                speech = to_speech(packet, heard)
-                heard += len(speech)
-                await in_thread(planning.add_speech, speech)
+                await in_thread(planning.add_speech, speech.read(packet))
             else:
                 track = to_track(packet.message.track, points)
                 points += len(track)
@@ -126,6 +122,24 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             batch, payload = from_crops(sequence, synced)
             yield Packet(pb.SyncResponse(crops=batch), payload)
         yield Packet(pb.SyncResponse(completed=stream.completed()))
+
+    async def Match(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        stream = ServerStream(requests)
+        wanted = await stream.read_open()
+        check_engine(wanted.engine, self._engine.info)
+        matching = self._engine.open_matching(to_time_base(wanted.time_base))
+        yield pb.MatchResponse(opened=pb.MatchOpened(terms=grant_terms(self._engine.info, ())))
+        speech = SpeechReader()
+        async for kind, packet in stream.packets("speech", "mouths"):
+            if kind == "speech":
+                await in_thread(matching.add_speech, speech.read(packet))
+            else:
+                mouths = to_mouths(packet.message.mouths)
+                await in_thread(matching.add_mouths, mouths)
+                stream.answered(len(mouths))
+            yield pb.MatchResponse(credit=_CREDIT)
+        yield pb.MatchResponse(matches=from_matches(await in_thread(matching.finish)))
+        yield pb.MatchResponse(completed=stream.completed())
 
     def _held(self, *digests: str) -> dict[str, bytes]:
         for digest in digests:

@@ -45,6 +45,24 @@ class TrackPoint:
     landmarks: np.ndarray | None
 
 
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """One face at one time; `landmarks` (468, 3). The same number means the same mouth."""
+
+    mouth: int
+    pts: int
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceMatch:
+    """How well a mouth fits a sound: `score` -1 to 1, from `seconds` of speech heard while it was seen."""
+
+    mouth: int
+    seconds: float
+    score: float
+
+
 class Preparation(Protocol):
     """Call add_speech and add_crops as material comes, each in order of time, then finish once."""
 
@@ -79,6 +97,20 @@ class Rendering(Protocol):
         ...
 
 
+class Matching(Protocol):
+    """Call add_speech and add_mouths as material comes, each in order of time, then finish once."""
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        """The next samples of the sound, from time 0 on. (n,) float32."""
+        ...
+
+    def add_mouths(self, mouths: Sequence[Mouth]) -> None: ...
+
+    def finish(self) -> list[VoiceMatch]:
+        """One for each mouth, in the order in which they first came."""
+        ...
+
+
 class Engine(Protocol):
     """open_* raise Refusal BLOB_UNUSABLE for bytes of another engine or version, or damaged ones."""
 
@@ -89,6 +121,10 @@ class Engine(Protocol):
     def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning: ...
 
     def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering: ...
+
+    def open_matching(self, time_base: Fraction) -> Matching:
+        """`time_base`: unit of the mouths' pts, seconds."""
+        ...
 
 
 def load_engine(name: str) -> Engine:

@@ -8,10 +8,11 @@ from threading import Lock
 
 import numpy as np
 
-from services.lipsync.engines import Planning, Preparation, Prepared, PrepareSettings, Rendering, TrackPoint
+from services.lipsync.engines import Matching, Planning, Preparation, Prepared, PrepareSettings, Rendering, TrackPoint
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
+from services.lipsync.engines.rewrite.match import RewriteMatching
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
 from services.lipsync.engines.rewrite.wish import wish_shapes
@@ -46,6 +47,9 @@ class RewriteEngine:
     def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering:
         library, fit = read_prepared(prepared)
         return RewriteRendering(library, fit, plan)
+
+    def open_matching(self, time_base: Fraction) -> Matching:
+        return RewriteMatching(time_base)
 
 
 def read_prepared(prepared: bytes) -> tuple[Library, PersonFit]:
