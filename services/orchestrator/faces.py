@@ -1,5 +1,6 @@
 """Which faces belong together within a shot, and where to cut one out: one mesh and one window per frame."""
 
+import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,6 +45,11 @@ class SpeakerTrack:
         for frame in seen:  # one by one: the meshes lie in a file that may be larger than the memory
             key_points[frame] = meshes[self._rows[frame]][list(_KEY_POINTS), :2]
         self.windows = place_windows(key_points, self._rows >= 0, faces.cuts)
+
+    @property
+    def digest(self) -> str:
+        """Of which face this is, within its analysis."""
+        return hashlib.sha256(self._rows.tobytes()).hexdigest()
 
     @property
     def seen_frames(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from services.orchestrator.choice import AUTO, FaceChoice, Speaker, check_speakers
 from services.orchestrator.timeline import SyncMode
 from services.runtime.refusal import Refusal
 
@@ -12,12 +13,14 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """As JobOptions in orchestrator.proto. Raises Refusal INVALID_OPTION for a value out of range."""
+    """As JobOptions in orchestrator.proto, with the job's speakers. Raises Refusal INVALID_OPTION out of range."""
 
     sync_mode: SyncMode = SyncMode.CUT_OFF
     crf: int = 18
     preset: str = "veryfast"
     restorer_strength: float = 1.0
+    face: FaceChoice = AUTO
+    speakers: tuple[Speaker, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
@@ -28,10 +31,16 @@ class JobOptions:
         if not 0 <= self.restorer_strength <= 1:
             message = f"restorer_strength is {self.restorer_strength:g}; the range is 0 to 1"
             raise Refusal("INVALID_OPTION", message, field="restorer_strength")
+        check_speakers(self.speakers, self.face)
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any]) -> "JobOptions":
-        return cls(**{**options, "sync_mode": SyncMode(options["sync_mode"])})
+        kept = {
+            "sync_mode": SyncMode(options["sync_mode"]),
+            "face": FaceChoice.from_json(options["face"]),
+            "speakers": tuple(map(Speaker.from_json, options["speakers"])),
+        }
+        return cls(**{**options, **kept})
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "sync_mode": int(self.sync_mode)}

@@ -9,6 +9,7 @@ from services.orchestrator.faces import DetectedFaces, find_appearances, find_sh
 from services.orchestrator.likeness import SAME_PERSON, compare_faces, join_descriptions
 
 _GLIMPSE = 5  # frames: a face seen for less is no person, unless nobody else is seen
+_GAP = 0.5  # seconds for which a person who was lost is still listed as seen
 _MOST_COMPARED = 400  # appearances: the longest; others stay by themselves
 
 
@@ -50,6 +51,14 @@ def find_persons(faces: DetectedFaces, descriptions: Mapping[int, np.ndarray]) -
         Person(index, _spread(faces, group.rows), group.description, group.likeness)
         for index, group in enumerate(persons, 1)
     ]
+
+
+def find_spans(person: Person, seconds: np.ndarray) -> list[tuple[float, float]]:
+    """When the person is seen: (first, last) in seconds, short gaps left out. `seconds` (frames,): of each frame."""
+    seen = seconds[person.frames]
+    breaks = np.flatnonzero(np.diff(seen) > _GAP)
+    firsts, lasts = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(seen) - 1]])
+    return [(float(seen[first]), float(seen[last])) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def choose_largest(faces: DetectedFaces, persons: list[Person]) -> np.ndarray:

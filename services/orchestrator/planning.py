@@ -8,18 +8,33 @@ from fractions import Fraction
 
 import numpy as np
 
+from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.options import JobOptions
 from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
 from services.orchestrator.stages import Metadata, Stages
-from services.orchestrator.timeline import Timeline
-from services.runtime.convert import from_fraction, from_mesh
+from services.orchestrator.timeline import Timeline, build_photo_timeline, build_timeline
+from services.runtime.convert import from_fraction, from_mesh, to_fraction
 from services.runtime.frames import view_bytes
 from services.runtime.streams import blob_chunks, in_thread
 from services.runtime.wire import Packet
-from syncline.v1 import lipsync_pb2
+from syncline.v1 import decoder_pb2, lipsync_pb2
 
 _POINTS_BATCH = 32
+
+
+def plan_timeline(info: decoder_pb2.MediaInfo, analysis: Analysis, duration: Fraction, options: JobOptions) -> Timeline:
+    """`duration`: of the speech, in seconds."""
+    if info.kind == decoder_pb2.MediaInfo.KIND_PHOTO or len(analysis.pts) == 1:
+        return build_photo_timeline(duration)
+    rate = to_fraction(info.video.frame_rate)
+    mean = _mean_frame_duration(analysis) if rate is None else 1 / rate
+    return build_timeline(analysis.pts, analysis.time_base, mean, duration, options.sync_mode)
+
+
+def _mean_frame_duration(analysis: Analysis) -> Fraction:
+    return int(analysis.pts[-1] - analysis.pts[0]) * analysis.time_base / (len(analysis.pts) - 1)
 
 
 async def find_plan(
@@ -67,7 +82,7 @@ async def _plan(
 
     async with stages.stream("lipsync", "Plan", opening, metadata) as stream:
         if stream.opened.missing:
-            for blob, payload in blob_chunks(prepared.blob):
+            for blob, payload in blob_chunks(await in_thread(prepared.read)):
                 await stream.send(Packet(lipsync_pb2.PlanRequest(prepared=blob), payload))
         async for packet in stream.exchange(packets()):
             if packet.message.WhichOneof("message") == "plan":

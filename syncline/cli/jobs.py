@@ -4,12 +4,14 @@ from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
     Crf,
+    Face,
     JobName,
     Json,
     Out,
     Preset,
     RestorerStrength,
     Server,
+    Speakers,
     SyncMode,
     Video,
     check_out,
@@ -17,13 +19,15 @@ from syncline.cli._options import (
     job_options,
 )
 from syncline.cli._output import open_output
-from syncline.cli._transfers import save, upload_both
+from syncline.cli._transfers import queue_job, save
 from syncline.client import Client
 
 
 def submit(
     video: Video,
-    audio: Audio,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     sync_mode: SyncMode = None,
     crf: Crf = None,
     preset: Preset = None,
@@ -33,8 +37,8 @@ def submit(
 ) -> None:
     """Queue a job and return at once."""
     with open_output(json) as output, Client(server) as client:
-        assets = upload_both(client, video, audio, output)
-        output.job(client.create_job(*assets, **job_options(sync_mode, crf, preset, restorer_strength)))
+        options = job_options(sync_mode, crf, preset, restorer_strength)
+        output.job(queue_job(client, video, audio, face, speaker or (), options, output))
 
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

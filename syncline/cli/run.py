@@ -1,14 +1,16 @@
-"""syncline run: two files in, a video out."""
+"""syncline run: a video and speech in, a video out."""
 
 from syncline.cli._options import (
     Audio,
     Crf,
     Data,
+    Face,
     Json,
     Out,
     Preset,
     RestorerStrength,
     ServerOrOwn,
+    Speakers,
     SyncMode,
     Video,
     check_out,
@@ -16,13 +18,15 @@ from syncline.cli._options import (
 )
 from syncline.cli._output import open_output
 from syncline.cli._server import reach
-from syncline.cli._transfers import save, upload_both
+from syncline.cli._transfers import queue_job, save
 
 
 def run(
     video: Video,
-    audio: Audio,
     out: Out,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     sync_mode: SyncMode = None,
     crf: Crf = None,
     preset: Preset = None,
@@ -31,11 +35,11 @@ def run(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Make OUT: the person in VIDEO (or a photo) says AUDIO. Ctrl-C cancels the job."""
+    """Make OUT: the person in VIDEO (or a photo) says AUDIO, or each --speaker its own. Ctrl-C cancels the job."""
     check_out(out)
     with open_output(json) as output, reach(server, data, output) as client:
-        assets = upload_both(client, video, audio, output)
-        job = client.create_job(*assets, **job_options(sync_mode, crf, preset, restorer_strength))
+        options = job_options(sync_mode, crf, preset, restorer_strength)
+        job = queue_job(client, video, audio, face, speaker or (), options, output)
         with client.cancelling(job):
             for event in client.watch(job):
                 output.event(event)
