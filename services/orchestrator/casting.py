@@ -1,7 +1,7 @@
 """Who is in a source, who of them is driven, and with which speech."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from services.orchestrator.persons import Person, find_persons
 from services.orchestrator.source import find_analysis
 from services.orchestrator.speakers import Chosen, choose_speakers, find_voice_fits, score_persons
 from services.orchestrator.stages import Metadata, Stages
+from services.orchestrator.timeline import Timeline
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 
@@ -34,6 +35,11 @@ class Cast:
     persons: Sequence[Person]
     voices: Mapping[int, float] | None
     roles: Sequence[Role]
+
+    def shown_in(self, timeline: Timeline) -> "Cast":
+        """Without those roles that no output frame shows; one is always left."""
+        shown = [role for role in self.roles if (role.chosen.rows[timeline.source] >= 0).any()]
+        return replace(self, roles=shown or self.roles[:1])
 
 
 @dataclass(frozen=True)

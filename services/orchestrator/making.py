@@ -68,9 +68,10 @@ class _Known:
     """
 
     info: decoder_pb2.MediaInfo
-    speeches: list[np.ndarray]
     analysis: Analysis
     cast: Cast
+    timeline: Timeline
+    speeches: list[np.ndarray]
     tracks: list[SpeakerTrack]
     prepared: list[Prepared]
 
@@ -133,6 +134,9 @@ class JobRun:
             own_speech = await self._own_speech(info, metadata)
             casting = Casting(self.stages, self.artifacts, key, analysis, own_speech, metadata)
             cast = await casting.find_cast(options, self.job.audio)
+            ends = [Fraction(role.start) + speech_duration(heard[role.audio]) for role in cast.roles]
+            timeline = plan_timeline(info, analysis, max(ends), options)
+            cast = cast.shown_in(timeline)
             tracks, prepared = [], []
             for role in cast.roles:
                 track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes, role.chosen.rows)
@@ -141,16 +145,12 @@ class JobRun:
                 prepared.append(
                     await find_prepared(self.stages, self.artifacts, source, metadata, self.progress.advance)
                 )
-        return _Known(info, [heard[role.audio] for role in cast.roles], analysis, cast, tracks, prepared)
+        speeches = [heard[role.audio] for role in cast.roles]
+        return _Known(info, analysis, cast, timeline, speeches, tracks, prepared)
 
     async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
-        ends = [
-            Fraction(role.start) + speech_duration(speech)
-            for role, speech in zip(known.cast.roles, known.speeches, strict=True)
-        ]
-        timeline = plan_timeline(known.info, known.analysis, max(ends), options)
+        timeline, mouths = known.timeline, []
         samples = int(timeline.duration * SPEECH_RATE)
-        mouths = []
         for role, speech, track, prepared in zip(
             known.cast.roles, known.speeches, known.tracks, known.prepared, strict=True
         ):

@@ -65,7 +65,7 @@ def choose_by_photo(analysis: Analysis, persons: Sequence[Person], photo: Analys
     likeness = [
         -1.0 if person.description is None else float(compare_faces(person.description, look)) for person in persons
     ]
-    order = np.argsort(likeness)[::-1]
+    order = np.argsort([-value for value in likeness], kind="stable")
     best = int(order[0])
     if likeness[best] < LIKE_PHOTO or (len(order) > 1 and likeness[best] < likeness[int(order[1])] + CLEARLY):
         told = ", ".join(f"face {persons[place].index} {max(likeness[place], 0):.2f}" for place in order[:_LISTED])

@@ -37,8 +37,8 @@ class JobOptions:
     def from_json(cls, options: Mapping[str, Any]) -> "JobOptions":
         kept = {
             "sync_mode": SyncMode(options["sync_mode"]),
-            "face": FaceChoice.from_json(options["face"]),
-            "speakers": tuple(map(Speaker.from_json, options["speakers"])),
+            "face": FaceChoice.from_json(options["face"]) if "face" in options else AUTO,
+            "speakers": tuple(map(Speaker.from_json, options.get("speakers", ()))),
         }
         return cls(**{**options, **kept})
 

@@ -59,7 +59,7 @@ async def open_sound(
             tracks.append((round(start * rate), samples))
         assert rate is not None
         sound = Sound(rate, tracks)
-        yield sound if len(tracks) == 1 else Sound(rate, tracks, await in_thread(_find_gain, sound))
+        yield sound if len(tracks) == 1 else Sound(rate, tracks, await in_thread(find_gain, sound))
 
 
 async def _spool(
@@ -79,7 +79,7 @@ async def _spool(
     return rate, np.memmap(path, np.float32, "r").reshape(-1, channels)
 
 
-def _find_gain(sound: Sound) -> float:
+def find_gain(sound: Sound) -> float:
     peak = max(float(np.abs(block).max(initial=0)) for block in sound.blocks())
     return min(1.0, _LOUDEST / peak) if peak > 0 else 1.0
 

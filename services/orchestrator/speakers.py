@@ -25,7 +25,7 @@ _MOUTH_BATCH = 32
 # Confidence that the better of two is the speaker, from the difference of their scores: fitted to pairs of talking
 # clips with one clip's sound (benchmarks/speakers.py).
 _SLOPE = 6.0  # per unit of score and square root of a second
-_SURE = 0.75  # confidence from which the sound decides
+SURE = 0.75  # confidence from which the sound decides
 _FITS = 0.1  # score below which nobody's mouth fits
 _LISTENS = 0.05  # score below which somebody who is alone in a shot is taken to listen to another's voice
 _LISTENS_SECONDS = 1.5  # of speech, below which nobody is taken to
@@ -173,13 +173,13 @@ def _choose(
         return by_size, "largest", 0.0
     scores = score_persons(persons, fits)
     best = max(persons, key=lambda person: scores[person.index])
-    confidence = _confide(scores, best.index, seconds)
-    if confidence >= _SURE and scores[best.index] >= _FITS:
+    confidence = confide(scores, best.index, seconds)
+    if confidence >= SURE and scores[best.index] >= _FITS:
         return best, "speaker", confidence
-    return by_size, "largest", _confide(scores, by_size.index, seconds)
+    return by_size, "largest", confide(scores, by_size.index, seconds)
 
 
-def _confide(scores: dict[int, float], index: int, seconds: float) -> float:
+def confide(scores: dict[int, float], index: int, seconds: float) -> float:
     """That this person speaks and none of the others."""
     margin = scores[index] - max(score for other, score in scores.items() if other != index)
     return float(1 / (1 + np.exp(-_SLOPE * margin * np.sqrt(seconds))))
