@@ -5,6 +5,7 @@ smooth field that dies out around them; what lies further away stays as it is, b
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -35,14 +36,30 @@ _ROUNDS = 5  # in which the place that a point moves to is found
 
 
 def move_photo(
-    track: SpeakerTrack, frame_format: FrameFormat, frame_count: int, strength: float, seed: str
-) -> "IdleMotion | None":
-    """The idle motion of a photo's speaking face; None where none is seen."""
-    window, mesh = track.windows[0], track.crop_mesh(0)
-    if window is None or mesh is None:
-        return None
-    frame_mesh = mesh / np.float32(window.crop_scale) + np.array([window.x, window.y, 0], np.float32)
-    return IdleMotion(frame_mesh, frame_format, frame_count, strength, seed)
+    tracks: Sequence[SpeakerTrack], frame_format: FrameFormat, frame_count: int, strength: float, seed: str
+) -> "list[IdleMotion]":
+    """The idle motions of a photo's speaking faces, of those that are seen."""
+    motions = []
+    for number, track in enumerate(tracks):
+        window, mesh = track.windows[0], track.crop_mesh(0)
+        if window is not None and mesh is not None:
+            frame_mesh = mesh / np.float32(window.crop_scale) + np.array([window.x, window.y, 0], np.float32)
+            motions.append(IdleMotion(frame_mesh, frame_format, frame_count, strength, f"{seed} {number}"))
+    return motions
+
+
+def move_picture(motions: "Sequence[IdleMotion]", photo: Frame, number: int) -> Frame:
+    """The photo as output frame `number` shows it."""
+    for motion in motions:
+        photo = motion.move_picture(photo, number)
+    return photo
+
+
+def move_mesh(motions: "Sequence[IdleMotion]", mesh: np.ndarray, window: CropWindow, number: int) -> np.ndarray:
+    """A mesh (468, 3) in pixels of the window's crop of the photo -> of the output frame's."""
+    for motion in motions:
+        mesh = motion.move_mesh(mesh, window, number)
+    return mesh
 
 
 class IdleMotion:

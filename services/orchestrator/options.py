@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from services.orchestrator.choice import AUTO, FaceChoice, Speaker, check_speakers
 from services.orchestrator.timeline import SyncMode
 from services.runtime.refusal import Refusal
 
@@ -22,7 +23,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """As JobOptions in orchestrator.proto. Raises Refusal INVALID_OPTION for a value out of range."""
+    """As JobOptions in orchestrator.proto, with the job's speakers. Raises Refusal INVALID_OPTION out of range."""
 
     sync_mode: SyncMode = SyncMode.CUT_OFF
     crf: int = 18
@@ -33,6 +34,8 @@ class JobOptions:
     closure_strength: float = 0.5
     padding: float = 1.0
     idle_motion: float = 0.0
+    face: FaceChoice = AUTO
+    speakers: tuple[Speaker, ...] = ()
 
     def __post_init__(self) -> None:
         for field, (low, high) in RANGES.items():
@@ -42,10 +45,16 @@ class JobOptions:
         if self.preset not in PRESETS:
             message = f"preset is {self.preset!r}; it is one of {', '.join(PRESETS)}"
             raise Refusal("INVALID_OPTION", message, field="preset")
+        check_speakers(self.speakers, self.face)
 
     @classmethod
     def from_json(cls, options: Mapping[str, Any]) -> "JobOptions":
-        return cls(**{**options, "sync_mode": SyncMode(options["sync_mode"])})
+        kept = {
+            "sync_mode": SyncMode(options["sync_mode"]),
+            "face": FaceChoice.from_json(options["face"]) if "face" in options else AUTO,
+            "speakers": tuple(map(Speaker.from_json, options.get("speakers", ()))),
+        }
+        return cls(**{**options, **kept})
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "sync_mode": int(self.sync_mode)}

@@ -5,6 +5,7 @@ from syncline.cli._options import (
     Audio,
     ClosureStrength,
     Crf,
+    Face,
     IdleMotion,
     JobName,
     Json,
@@ -15,20 +16,23 @@ from syncline.cli._options import (
     RestorerStrength,
     Server,
     Smoothing,
+    Speakers,
     SyncMode,
     Video,
     check_out,
     full_name,
 )
 from syncline.cli._output import open_output
-from syncline.cli._transfers import save, upload_both
+from syncline.cli._transfers import queue_job, save
 from syncline.client import Client
 from syncline.types import Options
 
 
 def submit(
     video: Video,
-    audio: Audio,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     sync_mode: SyncMode = None,
     crf: Crf = None,
     preset: Preset = None,
@@ -54,8 +58,7 @@ def submit(
         idle_motion=idle_motion,
     )
     with open_output(json) as output, Client(server) as client:
-        assets = upload_both(client, video, audio, output)
-        output.job(client.create_job(*assets, **options))
+        output.job(queue_job(client, video, audio, face, speaker or (), options, output))
 
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

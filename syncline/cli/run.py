@@ -1,10 +1,11 @@
-"""syncline run: two files in, a video out."""
+"""syncline run: a video and speech in, a video out."""
 
 from syncline.cli._options import (
     Audio,
     ClosureStrength,
     Crf,
     Data,
+    Face,
     IdleMotion,
     Json,
     MouthIntensity,
@@ -14,20 +15,23 @@ from syncline.cli._options import (
     RestorerStrength,
     ServerOrOwn,
     Smoothing,
+    Speakers,
     SyncMode,
     Video,
     check_out,
 )
 from syncline.cli._output import open_output
 from syncline.cli._server import reach
-from syncline.cli._transfers import save, upload_both
+from syncline.cli._transfers import queue_job, save
 from syncline.types import Options
 
 
 def run(
     video: Video,
-    audio: Audio,
     out: Out,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     sync_mode: SyncMode = None,
     crf: Crf = None,
     preset: Preset = None,
@@ -41,7 +45,7 @@ def run(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Make OUT: the person in VIDEO (or a photo) says AUDIO. Ctrl-C cancels the job."""
+    """Make OUT: the person in VIDEO (or a photo) says AUDIO, or each --speaker its own. Ctrl-C cancels the job."""
     check_out(out)
     options = Options(
         sync_mode=sync_mode,
@@ -55,8 +59,7 @@ def run(
         idle_motion=idle_motion,
     )
     with open_output(json) as output, reach(server, data, output) as client:
-        assets = upload_both(client, video, audio, output)
-        job = client.create_job(*assets, **options)
+        job = queue_job(client, video, audio, face, speaker or (), options, output)
         with client.cancelling(job):
             for event in client.watch(job):
                 output.event(event)

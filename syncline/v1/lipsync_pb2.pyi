@@ -204,3 +204,73 @@ class SyncOpened(_message.Message):
     missing: _containers.RepeatedScalarFieldContainer[str]
     expression: Expression
     def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ..., missing: _Optional[_Iterable[str]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ...) -> None: ...
+
+class MatchRequest(_message.Message):
+    __slots__ = ("open", "speech", "mouths")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    SPEECH_FIELD_NUMBER: _ClassVar[int]
+    MOUTHS_FIELD_NUMBER: _ClassVar[int]
+    open: MatchOpen
+    speech: _media_pb2.AudioChunk
+    mouths: MouthBatch
+    def __init__(self, open: _Optional[_Union[MatchOpen, _Mapping]] = ..., speech: _Optional[_Union[_media_pb2.AudioChunk, _Mapping]] = ..., mouths: _Optional[_Union[MouthBatch, _Mapping]] = ...) -> None: ...
+
+class MatchOpen(_message.Message):
+    __slots__ = ("engine", "time_base")
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    TIME_BASE_FIELD_NUMBER: _ClassVar[int]
+    engine: str
+    time_base: _media_pb2.Rational
+    def __init__(self, engine: _Optional[str] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ...) -> None: ...
+
+class MouthBatch(_message.Message):
+    __slots__ = ("sequence", "mouths")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MOUTHS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    mouths: _containers.RepeatedCompositeFieldContainer[Mouth]
+    def __init__(self, sequence: _Optional[int] = ..., mouths: _Optional[_Iterable[_Union[Mouth, _Mapping]]] = ...) -> None: ...
+
+class Mouth(_message.Message):
+    __slots__ = ("mouth", "pts", "landmarks")
+    MOUTH_FIELD_NUMBER: _ClassVar[int]
+    PTS_FIELD_NUMBER: _ClassVar[int]
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    mouth: int
+    pts: int
+    landmarks: _media_pb2.Landmarks
+    def __init__(self, mouth: _Optional[int] = ..., pts: _Optional[int] = ..., landmarks: _Optional[_Union[_media_pb2.Landmarks, _Mapping]] = ...) -> None: ...
+
+class MatchResponse(_message.Message):
+    __slots__ = ("opened", "credit", "matches", "completed")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    opened: MatchOpened
+    credit: _media_pb2.Credit
+    matches: VoiceMatches
+    completed: _media_pb2.Completed
+    def __init__(self, opened: _Optional[_Union[MatchOpened, _Mapping]] = ..., credit: _Optional[_Union[_media_pb2.Credit, _Mapping]] = ..., matches: _Optional[_Union[VoiceMatches, _Mapping]] = ..., completed: _Optional[_Union[_media_pb2.Completed, _Mapping]] = ...) -> None: ...
+
+class MatchOpened(_message.Message):
+    __slots__ = ("terms",)
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    terms: _media_pb2.StreamTerms
+    def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ...) -> None: ...
+
+class VoiceMatches(_message.Message):
+    __slots__ = ("matches",)
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    matches: _containers.RepeatedCompositeFieldContainer[VoiceMatch]
+    def __init__(self, matches: _Optional[_Iterable[_Union[VoiceMatch, _Mapping]]] = ...) -> None: ...
+
+class VoiceMatch(_message.Message):
+    __slots__ = ("mouth", "seconds", "score")
+    MOUTH_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    mouth: int
+    seconds: float
+    score: float
+    def __init__(self, mouth: _Optional[int] = ..., seconds: _Optional[float] = ..., score: _Optional[float] = ...) -> None: ...

@@ -24,7 +24,7 @@ from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import move_photo
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, speech_duration
-from services.orchestrator.rendering import RenderJob, render_segment
+from services.orchestrator.rendering import Mouth, RenderJob, render_segment
 from services.orchestrator.source import SPEECH_RATE, Source, find_prepared
 from services.orchestrator.stages import Stages
 from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
@@ -98,7 +98,7 @@ async def analyse(stages: Stages, person: Person) -> Analysis:
     rows = np.arange(len(person.meshes))
     centre = person.meshes[:, :, :2].mean(axis=1, dtype=np.float64)
     faces = DetectedFaces(rows, 0 * rows, np.full(len(rows), 2e4), centre, np.zeros(len(rows), bool))
-    return Analysis(frame_format, time_base, pts, faces, person.meshes, {})
+    return Analysis(frame_format, time_base, pts, faces, person.meshes, {}, {})
 
 
 async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options: JobOptions) -> RenderJob:
@@ -107,13 +107,13 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
         await analyse(stages, person),
         speak(SPEECH_SECONDS, 3)[0],
     )
-    track = SpeakerTrack(analysis.faces, analysis.meshes)
+    track = SpeakerTrack(analysis.faces, analysis.meshes, np.arange(len(person.meshes)))
     source = Source(person.digest, person.digest, analysis, track, person.speech)
     prepared = await find_prepared(stages, artifacts, source, (), lambda done: None)
-    expression, idle, duration = to_expression(options), None, speech_duration(new_speech)
+    expression, idle, duration = to_expression(options), [], speech_duration(new_speech)
     if len(analysis.pts) == 1:
         timeline = build_photo_timeline(duration)
-        idle = move_photo(track, analysis.format, timeline.frame_count, options.idle_motion, person.digest)
+        idle = move_photo([track], analysis.format, timeline.frame_count, options.idle_motion, person.digest)
     else:
         timeline = build_timeline(analysis.pts, analysis.time_base, 1 / RATE, duration, sync_mode)
     plan = await find_plan(stages, artifacts, prepared, timeline, track, new_speech, expression, idle, ())
@@ -121,11 +121,8 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
         source=person.digest,
         pts=analysis.pts,
         time_base=analysis.time_base,
-        track=track,
+        mouths=[Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan)],
         timeline=timeline,
-        prepared=prepared,
-        plan_digest=hashlib.sha256(plan).hexdigest(),
-        plan=plan,
         encode=EncodeSettings(analysis.format, timeline.frame_rate, options.crf, "ultrafast"),
         restorer_strength=options.restorer_strength,
         expression=expression,
@@ -174,4 +171,4 @@ def test_a_segment_alone_equals_the_same_segment_among_others(
 
 def test_a_photo_that_moves_does_so_alike_in_every_segment(photo: Person, tmp_path: Path) -> None:
     job = run(check_alone(photo, SyncMode.LOOP, JobOptions(idle_motion=1.0), tmp_path / "segment.mp4"))
-    assert job.idle is not None
+    assert job.idle

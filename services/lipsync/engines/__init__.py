@@ -66,6 +66,24 @@ _RANGES = {"mouth_intensity": (0.5, 1.5), "smoothing": (0, 1), "closure_strength
 USUAL = Expression()
 
 
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """One face at one time; `landmarks` (468, 3). The same number means the same mouth."""
+
+    mouth: int
+    pts: int
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceMatch:
+    """How well a mouth fits a sound: `score` -1 to 1, from `seconds` of speech heard while it was seen."""
+
+    mouth: int
+    seconds: float
+    score: float
+
+
 class Preparation(Protocol):
     """Call add_speech and add_crops as material comes, each in order of time, then finish once."""
 
@@ -100,6 +118,20 @@ class Rendering(Protocol):
         ...
 
 
+class Matching(Protocol):
+    """Call add_speech and add_mouths as material comes, each in order of time, then finish once."""
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        """The next samples of the sound, from time 0 on. (n,) float32."""
+        ...
+
+    def add_mouths(self, mouths: Sequence[Mouth]) -> None: ...
+
+    def finish(self) -> list[VoiceMatch]:
+        """One for each mouth, in the order in which they first came."""
+        ...
+
+
 class Engine(Protocol):
     """open_* raise Refusal BLOB_UNUSABLE for bytes of another engine or version, or damaged ones."""
 
@@ -112,6 +144,10 @@ class Engine(Protocol):
     ) -> Planning: ...
 
     def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering: ...
+
+    def open_matching(self, time_base: Fraction) -> Matching:
+        """`time_base`: unit of the mouths' pts, seconds."""
+        ...
 
 
 def load_engine(name: str) -> Engine:

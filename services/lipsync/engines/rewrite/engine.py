@@ -12,6 +12,7 @@ import numpy as np
 from services.lipsync.engines import (
     USUAL,
     Expression,
+    Matching,
     Planning,
     Preparation,
     Prepared,
@@ -22,6 +23,7 @@ from services.lipsync.engines import (
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
+from services.lipsync.engines.rewrite.match import RewriteMatching
 from services.lipsync.engines.rewrite.occlusion import weigh_mouth
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
@@ -58,6 +60,9 @@ class RewriteEngine:
     def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering:
         library, fit = read_prepared(prepared)
         return RewriteRendering(library, fit, plan, expression.padding)
+
+    def open_matching(self, time_base: Fraction) -> Matching:
+        return RewriteMatching(time_base)
 
 
 def read_prepared(prepared: bytes) -> tuple[Library, PersonFit]:
