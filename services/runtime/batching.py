@@ -170,14 +170,14 @@ class Batcher:
             item.result.set_exception(Refusal("DEVICE_EXHAUSTED", message))
 
     def _lose(self, batch: list[_Item]) -> None:
-        for item in batch:
-            item.result.set_exception(_unavailable())
         with self._changed:
             first, self._lost = not self._lost, True
             self._refuse_all()
         if first:
             _log.error("the device is lost; this process ends, to be replaced")
             self._when_lost()
+        for item in batch:
+            item.result.set_exception(_unavailable())
 
     def _refuse_all(self) -> None:
         for queue in self._queues.values():

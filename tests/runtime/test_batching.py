@@ -85,7 +85,7 @@ def test_owners_take_turns(opened: list[Batcher]) -> None:
     batcher = make(opened, device, most=4, delay=0)
     with ThreadPoolExecutor(3) as streams:
         streams.submit(results, batcher, 0)  # keeps the device busy while the others queue up
-        while not batcher.figures.waiting == 0:
+        while batcher.figures.waiting:
             time.sleep(0.005)
         long = streams.submit(results, batcher, *range(100, 112), owner="long")
         while batcher.figures.waiting < 12:

@@ -68,14 +68,14 @@ class BackendConfig:
         _one_of("backend", self.backend, tuple(_BACKENDS))
         _one_of("precision", self.precision, ("fp32", "fp16", "bf16") if self.backend == "torch" else ("fp32", "fp16"))
         if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
-            raise ConfigError(f"device={self.device!r} is not cpu, cuda or cuda:1")
+            raise ConfigError(f"DEVICE={self.device!r} is not cpu, cuda or cuda:1")
         if self.backend == "tensorrt" and self.device == "cpu":
-            raise ConfigError("backend='tensorrt' needs device=cuda")
+            raise ConfigError("BACKEND='tensorrt' needs a DEVICE that is cuda")
         for name in ("threads", "max_batch_size", "instances"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)} is below 1")
+                raise ConfigError(f"{name.upper()}={getattr(self, name)} is below 1")
         if not 0 <= self.max_queue_delay <= 1:
-            raise ConfigError(f"max_queue_delay={self.max_queue_delay:g} is outside 0 to 1 s")
+            raise ConfigError(f"MAX_QUEUE_DELAY={self.max_queue_delay:g} is outside 0 to 1 s")
 
 
 class Backend(Protocol):
@@ -100,7 +100,7 @@ def load_backend(network: Network, weights: Weights, config: BackendConfig) -> B
     except ModuleNotFoundError as error:
         group = "gpu" if config.backend == "tensorrt" else "neural"
         raise ConfigError(
-            f"backend={config.backend!r}: Python package {error.name!r} is not installed; "
+            f"BACKEND={config.backend!r}: Python package {error.name!r} is not installed; "
             f"it is in the dependency group {group!r}"
         ) from error
     return backend
@@ -108,4 +108,4 @@ def load_backend(network: Network, weights: Weights, config: BackendConfig) -> B
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ConfigError(f"{name}={value!r} is not one of {', '.join(known)}")
+        raise ConfigError(f"{name.upper()}={value!r} is not one of {', '.join(known)}")

@@ -25,9 +25,7 @@ class OnnxRuntimeBackend:
         self._names = [port.name for port in network.inputs]
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        feeds = {
-            name: np.ascontiguousarray(array, np.float32) for name, array in zip(self._names, inputs, strict=True)
-        }
+        feeds = {name: np.ascontiguousarray(array, np.float32) for name, array in zip(self._names, inputs, strict=True)}
         try:
             outputs: list[np.ndarray] = self._session.run(None, feeds)
             return outputs

@@ -31,7 +31,9 @@ class _Unit(nn.Module):
 
 
 class IResNet(nn.Module):
-    """A face of 112 x 112 pixels as 512 numbers: (B, 3, 112, 112) float RGB, range -1 to 1, to (B, 512), not normalised.
+    """A face of 112 x 112 pixels as 512 numbers: (B, 3, 112, 112) float RGB, range -1 to 1, to (B, 512).
+
+    The embedding's length means nothing, its direction is who it is.
 
     `units`: residual units of the four stages.
     """

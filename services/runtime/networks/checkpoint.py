@@ -18,7 +18,7 @@ _SHOWN = 4  # keys of each kind that an error names
 def load_network(build: Callable[[], nn.Module], path: Path) -> nn.Module:
     """The network with the file's weights, float32, for inference.
 
-    Raises Refusal MODEL_MISMATCH when the file is no checkpoint, or not that of this network: it says which keys differ.
+    Raises Refusal MODEL_MISMATCH when the file is no checkpoint of this network; it says which keys differ.
     """
     with torch.device("meta"):  # no memory and no time for weights that are about to be replaced
         network = build()

@@ -134,8 +134,8 @@ def _encoder(width: int, multipliers: tuple[int, ...], code_width: int) -> tuple
     """The encoder's blocks, and the number of the last one at each scale but the smallest, largest scale first."""
     blocks: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
     taps, channels = [], width
-    for multiplier in multipliers:
-        last = multiplier is multipliers[-1] and len(taps) == len(multipliers) - 1
+    for step, multiplier in enumerate(multipliers, 1):
+        last = step == len(multipliers)
         for _ in range(2):
             blocks.append(_ResidualBlock(channels, width * multiplier))
             channels = width * multiplier
