@@ -34,7 +34,9 @@ def make_models(folder: Path, entries: Mapping[str, tuple[str, Mapping[str, Any]
     lines = []
     for name, (network, options) in entries.items():
         weights = save_weights(folder, find_network(network, options), f"{name}.pth")
-        table = ", ".join(f"{key} = {list(value) if isinstance(value, tuple) else value!r}" for key, value in options.items())
+        table = ", ".join(
+            f"{key} = {list(value) if isinstance(value, tuple) else value!r}" for key, value in options.items()
+        )
         lines += [
             f'[models."{name}"]',
             f'file = "{name}.pth"',

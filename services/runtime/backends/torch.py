@@ -22,7 +22,7 @@ class TorchBackend:
     def __init__(self, network: Network, weights: Weights, config: BackendConfig) -> None:
         self._device = torch.device(config.device)
         module = in_precision(load_network(network.build, weights.path), network, config.precision)
-        self._module = module.to(self._device, memory_format=torch.channels_last)
+        self._module = _channels_last(module.to(self._device))
         if self._device.type == "cpu":
             torch.set_num_threads(config.threads)
         if config.compile:
@@ -61,3 +61,11 @@ class TorchBackend:
         ]
         result = self._module(*tensors)
         return result if isinstance(result, tuple) else (result,)
+
+
+def _channels_last(module: torch.nn.Module) -> torch.nn.Module:
+    """The weights of convolutions in the order that the device's fast kernels want."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module

@@ -59,7 +59,7 @@ def _codeformer(**more: Any) -> Network:
     side = 16 << (len(multipliers) - 1)  # the codes are 16 x 16
     face = (3, side, side)
     # The codes are chosen by an argmax: close numbers must not change places.
-    single = ("feat_emb", "ft_layers", "idx_pred_layer")
+    single = ("feat_emb", *(f"ft_layers.{number}" for number in range(more.get("layers", 9))), "idx_pred_layer")
     return Network("codeformer", build, (Port("face", face), Port("fidelity")), (Port("restored", face),), single)
 
 

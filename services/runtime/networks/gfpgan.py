@@ -104,8 +104,7 @@ class _Decoder(nn.Module):
 
     def forward(self, latents: Tensor, conditions: list[tuple[Tensor, Tensor]]) -> Tensor:
         """`latents` (B, layers, styles); `conditions`: scale and shift from 8 pixels on."""
-        x = self.constant_input.weight.expand(latents.shape[0], -1, -1, -1)
-        x = self.style_conv1(x, latents[:, 0], self.noises.noise0)
+        x = self.style_conv1(self.constant_input.weight, latents[:, 0], self.noises.noise0)
         image = self.to_rgb1(x, latents[:, 1])
         for number, (scale, shift) in enumerate(conditions):
             place = 2 * number + 1
@@ -179,7 +178,7 @@ class GFPGANv1Clean(nn.Module):
             x = down(x)
             skips.append(x)
         x = F.leaky_relu(self.final_conv(x), _SLOPE)
-        latents = self.final_linear(x.flatten(1)).unflatten(1, (-1, self._styles))
+        latents = self.final_linear(x.flatten(1)).view(-1, 2 * len(self.conv_body_up) + 2, self._styles)
         conditions = []
         for up, scale, shift in zip(self.conv_body_up, self.condition_scale, self.condition_shift, strict=True):
             x = up(x + skips.pop())
