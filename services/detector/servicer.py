@@ -1,17 +1,19 @@
 """The detector on the wire."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
 
 from services.detector.engines import Engine, Tracker, TrackSettings
 from services.runtime.convert import from_engine_info, from_mesh, to_crops, to_frames
+from services.runtime.engine import choose_engine
 from services.runtime.faces import Crop, Face
 from services.runtime.frames import Frame, PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
-from services.runtime.streams import ServerStream, check_engine, each_item, grant_terms, in_thread
+from services.runtime.streams import ServerStream, each_item, grant_terms, in_thread
 from syncline.v1 import detector_pb2 as pb
 from syncline.v1 import detector_pb2_grpc
 
@@ -19,8 +21,8 @@ from syncline.v1 import detector_pb2_grpc
 class DetectorServicer(Plain, detector_pb2_grpc.DetectorServiceServicer):
     service_name = "syncline.v1.DetectorService"
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, *engines: Engine) -> None:
+        self._engines = engines  # the first is the default
 
     def register(self, server: grpc.aio.Server) -> None:
         detector_pb2_grpc.add_DetectorServiceServicer_to_server(self, server)
@@ -28,16 +30,18 @@ class DetectorServicer(Plain, detector_pb2_grpc.DetectorServiceServicer):
     async def GetCapabilities(
         self, request: pb.DetectorServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
     ) -> pb.DetectorServiceGetCapabilitiesResponse:
-        return pb.DetectorServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
+        return pb.DetectorServiceGetCapabilitiesResponse(
+            engines=[from_engine_info(engine.info) for engine in self._engines]
+        )
 
     async def Detect(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
+        engine = choose_engine(wanted.engine, self._engines)
         settings = _to_settings(wanted)
-        tracker = self._engine.open_tracker(settings)
-        terms = grant_terms(self._engine.info, wanted.transports)
-        yield pb.DetectResponse(opened=pb.DetectOpened(terms=terms, settings=_from_settings(settings, self._engine)))
+        tracker = engine.open_tracker(settings)
+        terms = grant_terms(engine.info, wanted.transports)
+        yield pb.DetectResponse(opened=pb.DetectOpened(terms=terms, settings=_from_settings(settings, engine)))
         async for _, packet in stream.packets("views"):
             views = to_frames(packet.message.views, packet.data)
             for view in views:
@@ -50,24 +54,25 @@ class DetectorServicer(Plain, detector_pb2_grpc.DetectorServiceServicer):
     async def Landmark(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
-        yield pb.LandmarkResponse(opened=pb.LandmarkOpened(terms=grant_terms(self._engine.info, wanted.transports)))
+        engine = choose_engine(wanted.engine, self._engines)
+        yield pb.LandmarkResponse(opened=pb.LandmarkOpened(terms=grant_terms(engine.info, wanted.transports)))
         async for _, packet in stream.packets("crops"):
             sequence = packet.message.crops.sequence
             crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-            faces, errors = await each_item(self._landmark, crops, sequence)
+            faces, errors = await each_item(partial(_landmark, engine), crops, sequence)
             for error in errors:
                 yield pb.LandmarkResponse(error=error)
             stream.answered(len(crops), len(errors))
             yield pb.LandmarkResponse(landmarks=pb.LandmarkBatch(sequence=sequence, crops=faces))
         yield pb.LandmarkResponse(completed=stream.completed())
 
-    def _landmark(self, crop: Crop) -> pb.CropFace:
-        found = self._engine.landmark(crop.pixels, crop.landmarks)
-        if found is None:
-            raise Refusal("NO_FACE", f"no face in the crop of frame {crop.frame}", frame=crop.frame)
-        score, mesh = found
-        return pb.CropFace(frame=crop.frame, score=score, landmarks=from_mesh(mesh))
+
+def _landmark(engine: Engine, crop: Crop) -> pb.CropFace:
+    found = engine.landmark(crop.pixels, crop.landmarks)
+    if found is None:
+        raise Refusal("NO_FACE", f"no face in the crop of frame {crop.frame}", frame=crop.frame)
+    score, mesh = found
+    return pb.CropFace(frame=crop.frame, score=score, landmarks=from_mesh(mesh))
 
 
 def _track(tracker: Tracker, views: list[Frame]) -> list[pb.FrameFaces]:

@@ -9,10 +9,11 @@ from services.lipsync import convert
 from services.lipsync.blobs import BlobCache
 from services.lipsync.engines import Engine, PrepareSettings
 from services.runtime.convert import from_crops, from_engine_info, to_crops
+from services.runtime.engine import choose_engine
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
-from services.runtime.streams import ServerStream, blob_chunks, check_engine, each_item, grant_terms, in_thread
+from services.runtime.streams import ServerStream, blob_chunks, grant_terms, in_thread, split_refused
 from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
 from syncline.v1 import lipsync_pb2_grpc, media_pb2
@@ -23,8 +24,8 @@ _CREDIT = media_pb2.Credit(batches=1)
 class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
     service_name = "syncline.v1.LipsyncService"
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, *engines: Engine) -> None:
+        self._engines = engines  # the first is the default
         self._blobs = BlobCache()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -33,17 +34,19 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
     async def GetCapabilities(
         self, request: pb.LipsyncServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
     ) -> pb.LipsyncServiceGetCapabilitiesResponse:
-        return pb.LipsyncServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
+        return pb.LipsyncServiceGetCapabilitiesResponse(
+            engines=[from_engine_info(engine.info) for engine in self._engines]
+        )
 
     async def Prepare(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
+        engine = choose_engine(wanted.engine, self._engines)
         time_base = convert.to_time_base(wanted.time_base)
         if not 0 < wanted.crop_scale <= 1:
             raise Refusal("INVALID_OPTION", "crop_scale must be above 0 and at most 1", field="crop_scale")
-        preparation = self._engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
-        opened = pb.PrepareOpened(terms=grant_terms(self._engine.info, wanted.transports))
+        preparation = engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
+        opened = pb.PrepareOpened(terms=grant_terms(engine.info, wanted.transports))
         yield Packet(pb.PrepareResponse(opened=opened))
         speech = convert.SpeechReader()
         async for kind, packet in stream.packets("speech", "crops"):
@@ -63,20 +66,20 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
     async def Plan(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
+        engine = choose_engine(wanted.engine, self._engines)
         time_base = convert.to_time_base(wanted.time_base)
         if wanted.frame_count < 1:
             raise Refusal("INVALID_OPTION", "frame_count must be 1 or more", field="frame_count")
         expression = convert.to_expression(wanted.expression)
         blobs, missing = self._blobs.find(wanted.prepared_digest)
         opened = pb.PlanOpened(
-            terms=grant_terms(self._engine.info, ()), missing=missing, expression=convert.from_expression(expression)
+            terms=grant_terms(engine.info, ()), missing=missing, expression=convert.from_expression(expression)
         )
         yield Packet(pb.PlanResponse(opened=opened))
         blobs |= await stream.read_blobs("prepared", missing)
         self._blobs.put(blobs)
         prepared = blobs[wanted.prepared_digest]
-        planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base, expression)
+        planning = await in_thread(engine.open_planning, prepared, wanted.frame_count, time_base, expression)
         speech, points = convert.SpeechReader(), 0
         async for kind, packet in stream.packets("speech", "track"):
             if kind == "speech":
@@ -97,11 +100,11 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
     async def Sync(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
+        engine = choose_engine(wanted.engine, self._engines)
         expression = convert.to_expression(wanted.expression)
         blobs, missing = self._blobs.find(wanted.prepared_digest, wanted.plan_digest)
         opened = pb.SyncOpened(
-            terms=grant_terms(self._engine.info, wanted.transports),
+            terms=grant_terms(engine.info, wanted.transports),
             missing=missing,
             expression=convert.from_expression(expression),
         )
@@ -109,11 +112,11 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         blobs |= await stream.read_blobs("blob", missing)
         self._blobs.put(blobs)
         prepared, plan = blobs[wanted.prepared_digest], blobs[wanted.plan_digest]
-        rendering = await in_thread(self._engine.open_rendering, prepared, plan, expression)
+        rendering = await in_thread(engine.open_rendering, prepared, plan, expression)
         async for _, packet in stream.packets("crops"):
             sequence = packet.message.crops.sequence
             crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-            synced, errors = await each_item(rendering.sync, crops, sequence)
+            synced, errors = split_refused(await in_thread(rendering.sync_batch, crops), sequence)
             for error in errors:
                 yield Packet(pb.SyncResponse(error=error))
             stream.answered(len(crops), len(errors))
@@ -124,9 +127,9 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
     async def Match(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
-        matching = self._engine.open_matching(convert.to_time_base(wanted.time_base))
-        yield pb.MatchResponse(opened=pb.MatchOpened(terms=grant_terms(self._engine.info, ())))
+        engine = choose_engine(wanted.engine, self._engines)
+        matching = engine.open_matching(convert.to_time_base(wanted.time_base))
+        yield pb.MatchResponse(opened=pb.MatchOpened(terms=grant_terms(engine.info, ())))
         speech = convert.SpeechReader()
         async for kind, packet in stream.packets("speech", "mouths"):
             if kind == "speech":

@@ -1,5 +1,11 @@
 """How engines and servicers say no without knowing gRPC."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 class Refusal(Exception):
     """The work cannot be done, for a reason of the catalogue in `syncline.errors`.
@@ -13,3 +19,11 @@ class Refusal(Exception):
         self.reason = reason
         self.message = message
         self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+def attempt(work: Callable[[Item], Result], item: Item) -> Result | Refusal:
+    """The result, or the refusal that `work` raised."""
+    try:
+        return work(item)
+    except Refusal as refusal:
+        return refusal

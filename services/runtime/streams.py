@@ -9,7 +9,7 @@ from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import from_engine_info
 from services.runtime.engine import EngineInfo
 from services.runtime.interceptors import as_failure
-from services.runtime.refusal import Refusal
+from services.runtime.refusal import Refusal, attempt
 from services.runtime.wire import Packet
 from syncline.errors import to_status
 from syncline.v1 import media_pb2
@@ -106,12 +106,6 @@ def grant_terms(engine: EngineInfo, transports: Sequence[int], credits: int = CR
     )
 
 
-def check_engine(wanted: str, engine: EngineInfo) -> None:
-    """Raises Refusal UNKNOWN_ENGINE unless `wanted` is empty or the engine that is loaded."""
-    if wanted not in ("", engine.name):
-        raise Refusal("UNKNOWN_ENGINE", f"no engine {wanted!r} here; there is: {engine.name}", engines=engine.name)
-
-
 async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
     """Runs blocking work off the event loop: a blocked loop fails its own health check."""
     return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
@@ -121,19 +115,18 @@ async def each_item(
     work: Callable[[Any], Result], items: Sequence[Any], sequence: int
 ) -> tuple[list[Result], list[media_pb2.ItemError]]:
     """The results of the items that could be done, and an ItemError for each one refused."""
+    return split_refused(await in_thread(lambda: [attempt(work, item) for item in items]), sequence)
 
-    def run() -> tuple[list[Result], list[media_pb2.ItemError]]:
-        results: list[Result] = []
-        errors: list[media_pb2.ItemError] = []
-        for number, item in enumerate(items):
-            try:
-                results.append(work(item))
-            except Refusal as refusal:
-                status = to_status(as_failure(refusal))
-                errors.append(media_pb2.ItemError(sequence=sequence, item=number, status=status))
-        return results, errors
 
-    return await in_thread(run)
+def split_refused(answers: Sequence[Result | Refusal], sequence: int) -> tuple[list[Result], list[media_pb2.ItemError]]:
+    """The results, and an ItemError for each refusal, of a batch whose items were answered in order."""
+    results = [answer for answer in answers if not isinstance(answer, Refusal)]
+    errors = [
+        media_pb2.ItemError(sequence=sequence, item=number, status=to_status(as_failure(answer)))
+        for number, answer in enumerate(answers)
+        if isinstance(answer, Refusal)
+    ]
+    return results, errors
 
 
 def blob_chunks(blob: bytes) -> Iterator[tuple[media_pb2.BlobChunk, list[memoryview]]]:

@@ -18,6 +18,7 @@ from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, from_fraction, from_mesh, from_samples, to_crops
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import PixelFormat
+from services.runtime.refusal import Refusal
 from services.runtime.streams import MAX_BATCH_ITEMS, blob_chunks
 from services.runtime.wire import Packet
 from syncline import errors
@@ -597,9 +598,9 @@ class Counting:
         self._rendering: Rendering = self._engine.open_rendering(prepared, plan, expression)
         return self
 
-    def sync(self, crop: Crop) -> Crop:
-        self.crops += 1
-        return self._rendering.sync(crop)
+    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+        self.crops += len(crops)
+        return self._rendering.sync_batch(crops)
 
 
 def test_a_client_that_goes_away_stops_its_work_and_nobody_else(

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from services.lipsync.config import LipsyncConfig
 from services.runtime.config import ConfigError
-from services.runtime.engine import EngineInfo
+from services.runtime.engine import EngineInfo, split_names
 from services.runtime.faces import Crop
 from services.runtime.refusal import Refusal
 
@@ -113,8 +114,8 @@ class Planning(Protocol):
 class Rendering(Protocol):
     """Stateless over its plan: what comes out for a frame depends on that frame and the plan alone."""
 
-    def sync(self, crop: Crop) -> Crop:
-        """The crop (RGB in) with its new mouth (RGBA out) and its outcome."""
+    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+        """Each crop (RGB in) with its new mouth (RGBA out) and its outcome, or why it could not be done; in order."""
         ...
 
 
@@ -150,12 +151,21 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str) -> Engine:
-    """Loaded and warmed. Raises ConfigError for a name that is no engine."""
+def load_engines(config: LipsyncConfig) -> list[Engine]:
+    """Loaded and warmed. Raises ConfigError for a name that is no engine, Refusal for a model that cannot be used."""
+    return [load_engine(name, config) for name in split_names(config.engine)]
+
+
+def load_engine(name: str, config: LipsyncConfig | None = None) -> Engine:
+    """As load_engines, one of them."""
     match name:
         case "rewrite":
             from services.lipsync.engines.rewrite import RewriteEngine  # heavy imports only when chosen
 
             return RewriteEngine()
+        case "wav2lip":
+            from services.lipsync.engines.wav2lip import load_wav2lip
+
+            return load_wav2lip(config or LipsyncConfig())
         case _:
-            raise ConfigError(f"LIPSYNC_ENGINE={name!r}: the lipsync engines are: rewrite")
+            raise ConfigError(f"LIPSYNC_ENGINE={name!r}: the lipsync engines are: rewrite, wav2lip")

@@ -31,7 +31,7 @@ from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbou
 from services.lipsync.engines.rewrite.wish import limit_opening, wish_shapes
 from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
-from services.runtime.refusal import Refusal
+from services.runtime.refusal import Refusal, attempt
 
 VERSION = "5"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
@@ -183,6 +183,9 @@ class RewriteRendering:
             blob.refuse("plan", "its outcomes are damaged")
         self._decoded: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._lock = Lock()
+
+    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+        return [attempt(self.sync, crop) for crop in crops]
 
     def sync(self, crop: Crop) -> Crop:
         if not 0 <= crop.frame < len(self._candidates):
