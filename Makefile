@@ -6,7 +6,7 @@ OUT     ?= out/result.mp4
 CLIPS   ?= ../shared/clips
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test lint lock bench quality
+.PHONY: help install neural models demo run up protos test lint lock bench quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -17,6 +17,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --upgrade "pip==26.3"
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	touch $@
+
+neural: $(VENV)/neural ## what the neural engines and their tests need besides: PyTorch and ONNX
+
+$(VENV)/neural: $(VENV)/installed
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group neural
 	touch $@
 
 models: install ## the default models, checked by SHA-256
@@ -37,7 +43,7 @@ protos: install ## the Python stubs, from protos/
 	$(PYTHON) -m grpc_tools.protoc -I protos -I $(INCLUDE) \
 		--python_out=. --pyi_out=. --grpc_python_out=. protos/syncline/v1/*.proto
 
-test: models ## the whole test-suite
+test: models neural ## the whole test-suite
 	$(PYTHON) -m pytest
 
 lint: install ## style, types, protos, stubs in step with the protos
@@ -50,7 +56,7 @@ lint: install ## style, types, protos, stubs in step with the protos
 
 lock: install ## constraints.txt anew, from pyproject.toml and the newest releases
 	$(PYTHON) -m pip install --quiet "uv==0.13.8"
-	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --upgrade \
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --group neural --upgrade \
 		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
 bench: models ## speed and memory beside FFmpeg's own decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav

@@ -135,6 +135,8 @@ def _from_options(message: orchestrator_pb2.JobOptions) -> types.JobOptions:
     return types.JobOptions(
         sync_mode=sync_mode if message.sync_mode else None,
         preset=message.preset or None,
+        lipsync_engine=message.lipsync_engine or None,
+        restorer_engine=message.restorer_engine or None,
         **{name: getattr(message, name) for name in _NUMBERS if message.HasField(name)},
         face=_from_face(message.face),
     )

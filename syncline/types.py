@@ -94,6 +94,8 @@ class Options(TypedDict, total=False):
     crf: int | None
     preset: str | None
     restorer_strength: float | None
+    lipsync_engine: str | None
+    restorer_engine: str | None
     mouth_intensity: float | None
     smoothing: float | None
     closure_strength: float | None
@@ -110,6 +112,8 @@ class JobOptions:
     crf: int | None = None  # x264 constant rate factor, 0 to 51: lower is better and larger
     preset: str | None = None  # x264 preset, ultrafast to veryslow
     restorer_strength: float | None = None  # 0 to 1
+    lipsync_engine: str | None = None  # as the deployment names it
+    restorer_engine: str | None = None
     mouth_intensity: float | None = None  # 0.5 to 1.5: how far the mouth goes from rest
     smoothing: float | None = None  # 0 to 1: how calmly it moves
     closure_strength: float | None = None  # 0 to 1: how readily lips are pressed on m, b and p

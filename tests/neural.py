@@ -29,7 +29,10 @@ def save_weights(folder: Path, network: Network, file: str = "", container: str 
 
 
 def make_models(folder: Path, entries: Mapping[str, tuple[str, Mapping[str, Any]]], commercial: bool = True) -> None:
-    """Checkpoints of `entries` (model -> network, options), a manifest, and the variables that name them."""
+    """Checkpoints of `entries` (model -> network, options), a manifest, and the variables that name them.
+
+    The caller puts SYNCLINE_MODELS and SYNCLINE_MANIFEST back.
+    """
     folder.mkdir(exist_ok=True)
     lines = []
     for name, (network, options) in entries.items():
@@ -50,11 +53,3 @@ def make_models(folder: Path, entries: Mapping[str, tuple[str, Mapping[str, Any]
     manifest = folder / "models.toml"
     manifest.write_text("\n".join(lines))
     os.environ["SYNCLINE_MODELS"], os.environ["SYNCLINE_MANIFEST"] = str(folder), str(manifest)
-
-
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for make_models; the variables are put back afterwards."""
-    for variable in ("SYNCLINE_MODELS", "SYNCLINE_MANIFEST"):
-        monkeypatch.setenv(variable, "")
-    return tmp_path / "models"

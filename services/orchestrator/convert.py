@@ -57,6 +57,8 @@ def to_options(job: pb.Job) -> JobOptions:
     return JobOptions(
         sync_mode=SyncMode(int(options.sync_mode)) if options.sync_mode else default.sync_mode,
         preset=options.preset or default.preset,
+        lipsync_engine=options.lipsync_engine,
+        restorer_engine=options.restorer_engine,
         **numbers,
         face=_to_face(options.face),
         speakers=tuple(Speaker(_to_face(speaker.face), speaker.audio, speaker.start) for speaker in job.speakers),
@@ -121,6 +123,8 @@ def from_job(job: JobRecord) -> pb.Job:
         options=pb.JobOptions(
             sync_mode=_SYNC_MODES[options.sync_mode],
             preset=options.preset,
+            lipsync_engine=options.lipsync_engine,
+            restorer_engine=options.restorer_engine,
             **{name: getattr(options, name) for name in RANGES},
             face=_from_face(options.face),
         ),

@@ -11,6 +11,7 @@ from services.orchestrator.compositing import CropWindow
 # Points of the FaceMesh: outer ends of the face at the ears, bridge of the nose between the eyes, chin, under the nose.
 _KEY_POINTS = (234, 454, 168, 152, 2)
 _ROOM = 1.3  # window side over face size: the jaw opens, the neck below it gives way
+_WHOLE_ROOM = 2.0  # the same for a window on the whole face
 _SHAKE = 4.0  # frames; the window's centre is smoothed over about so many
 
 
@@ -33,10 +34,10 @@ class SpeakerTrack:
     """A face that is to speak, in every frame of a source.
 
     meshes (faces, 468, 3) float32: one for each row of `faces`; rows (frames,) int64: the face's row in each frame, -1
-    where it is not seen.
+    where it is not seen. `whole_face`: its crops show all of it, not the lower half alone.
     """
 
-    def __init__(self, faces: DetectedFaces, meshes: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, faces: DetectedFaces, meshes: np.ndarray, rows: np.ndarray, whole_face: bool = False) -> None:
         self._meshes = meshes
         self._cuts = faces.cuts
         self._rows = rows
@@ -44,12 +45,13 @@ class SpeakerTrack:
         key_points = np.zeros((len(self._rows), len(_KEY_POINTS), 2))
         for frame in seen:  # one by one: the meshes lie in a file that may be larger than the memory
             key_points[frame] = meshes[self._rows[frame]][list(_KEY_POINTS), :2]
-        self.windows = place_windows(key_points, self._rows >= 0, faces.cuts)
+        self._whole_face = whole_face
+        self.windows = place_windows(key_points, self._rows >= 0, faces.cuts, whole_face)
 
     @property
     def digest(self) -> str:
-        """Of which face this is, within its analysis."""
-        return hashlib.sha256(self._rows.tobytes()).hexdigest()
+        """Of which face this is, within its analysis, and of how it is cut out."""
+        return hashlib.sha256(self._rows.tobytes() + (b"whole" if self._whole_face else b"")).hexdigest()
 
     @property
     def seen_frames(self) -> np.ndarray:
@@ -136,9 +138,12 @@ def _continues(faces: DetectedFaces, own: np.ndarray, chosen: np.ndarray) -> boo
     return bool(((distance < np.sqrt(larger)) & (smaller > 0.4 * larger)).all())
 
 
-def place_windows(key_points: np.ndarray, seen: np.ndarray, cuts: np.ndarray) -> list[CropWindow | None]:
+def place_windows(
+    key_points: np.ndarray, seen: np.ndarray, cuts: np.ndarray, whole_face: bool = False
+) -> list[CropWindow | None]:
     """A window on the lower face for each frame: one size for the whole source, its centre moving smoothly.
 
+    `whole_face`: on all of it, with the room around it that FFHQ's pictures have.
     key_points (frames, 5, 2): the points _KEY_POINTS in frame pixels; seen, cuts (frames,) bool. None where not seen.
     """
     windows: list[CropWindow | None] = [None] * len(seen)
@@ -146,8 +151,9 @@ def place_windows(key_points: np.ndarray, seen: np.ndarray, cuts: np.ndarray) ->
         return windows
     left, right, bridge, chin, nose_base = (key_points[:, point] for point in range(5))
     sizes = np.maximum(np.linalg.norm(left - right, axis=1), np.linalg.norm(bridge - chin, axis=1))
-    side = max(int(np.ceil(_ROOM * sizes[seen].max() / 16)) * 16, 32)
-    centres = (nose_base + chin) / 2
+    room, low, high = (_WHOLE_ROOM, bridge, nose_base) if whole_face else (_ROOM, nose_base, chin)
+    side = max(int(np.ceil(room * sizes[seen].max() / 16)) * 16, 32)
+    centres = (low + high) / 2
     for first, end in _runs(seen, cuts):
         x, y = (_glide(centres[first:end, axis]) for axis in (0, 1))
         for frame in range(first, end):

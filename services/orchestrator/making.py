@@ -44,7 +44,7 @@ from services.runtime.convert import to_fraction
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
-from syncline.v1 import decoder_pb2
+from syncline.v1 import decoder_pb2, media_pb2
 
 Record = TypeVar("Record", JobRecord, SegmentRecord)
 
@@ -77,6 +77,8 @@ class _Known:
     speeches: list[np.ndarray]
     tracks: list[SpeakerTrack]
     prepared: list[Prepared]
+    lipsync: media_pb2.EngineInfo
+    restorer: media_pb2.EngineInfo
 
     @property
     def is_photo(self) -> bool:
@@ -104,8 +106,8 @@ class JobRun:
         known = await self._learn(options, metadata, seconds)
         engines = {
             **known.analysis.engines,
-            "lipsync": describe_engine(await self.stages.engine("lipsync")),
-            "restorer": describe_engine(await self.stages.engine("restorer")),
+            "lipsync": describe_engine(known.lipsync),
+            "restorer": describe_engine(known.restorer),
         }
         with _timed(seconds, "plan"):
             render = await self._plan(known, options, metadata)
@@ -147,16 +149,19 @@ class JobRun:
             ends = [Fraction(role.start) + speech_duration(heard[role.audio]) for role in cast.roles]
             timeline = plan_timeline(info, analysis, max(ends), options)
             cast = cast.shown_in(timeline)
+            lipsync = await self.stages.engine("lipsync", options.lipsync_engine)
+            restorer = await self.stages.engine("restorer", options.restorer_engine)
+            whole_face = lipsync.whole_face or restorer.whole_face
             tracks, prepared = [], []
             for role in cast.roles:
-                track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes, role.chosen.rows)
-                source = Source(self.job.video, key, analysis, track, own_speech)
+                track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes, role.chosen.rows, whole_face)
+                source = Source(self.job.video, key, analysis, track, own_speech, lipsync.name)
                 tracks.append(track)
                 prepared.append(
                     await find_prepared(self.stages, self.artifacts, source, metadata, self.progress.advance)
                 )
         speeches = [heard[role.audio] for role in cast.roles]
-        return _Known(info, analysis, cast, timeline, speeches, tracks, prepared)
+        return _Known(info, analysis, cast, timeline, speeches, tracks, prepared, lipsync, restorer)
 
     async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
         timeline, expression, mouths = known.timeline, to_expression(options), []
@@ -189,6 +194,7 @@ class JobRun:
                 to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
             ),
             restorer_strength=options.restorer_strength,
+            restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
         )

@@ -29,6 +29,8 @@ class JobOptions:
     crf: int = 18
     preset: str = "veryfast"
     restorer_strength: float = 1.0
+    lipsync_engine: str = ""  # the stage's default
+    restorer_engine: str = ""
     mouth_intensity: float = 1.0
     smoothing: float = 0.2
     closure_strength: float = 0.5

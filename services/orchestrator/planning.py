@@ -51,7 +51,7 @@ async def find_plan(
     metadata: Metadata,
 ) -> bytes:
     """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
-    engine = await stages.engine("lipsync")
+    engine = await stages.engine("lipsync", prepared.engine)
     speech = speech[: int(timeline.duration * SPEECH_RATE)]
     facts = [engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)]
     key = json.dumps([*facts, MessageToDict(expression), [motion.key for motion in idle]])
@@ -73,6 +73,7 @@ async def _plan(
     metadata: Metadata,
 ) -> bytes:
     wanted = lipsync_pb2.PlanOpen(
+        engine=prepared.engine,
         prepared_digest=prepared.digest,
         frame_count=timeline.frame_count,
         time_base=from_fraction(timeline.time_base),

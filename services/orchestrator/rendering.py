@@ -56,6 +56,7 @@ class RenderJob:
     timeline: Timeline
     encode: EncodeSettings
     restorer_strength: float
+    restorer_engine: str  # empty for the default
     expression: lipsync_pb2.Expression
     idle: Sequence[IdleMotion] = ()  # of a photo's heads, one after the other
 
@@ -101,7 +102,7 @@ async def render_segment(
         batches = _cut_batches(feed, job, span, len(seen), report)
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
-            restore = await stack.enter_async_context(_open_restore(stages, metadata))
+            restore = await stack.enter_async_context(_open_restore(stages, job, metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
             to_packet = _to_restore(number, job.restorer_strength)
             batches = pass_through(restore, synced, to_packet, _take_answer(number))
@@ -123,7 +124,10 @@ def _is_seen(job: RenderJob, mouth: Mouth, span: SegmentSpan) -> bool:
 async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Metadata) -> AsyncIterator[ClientStream]:
     """A stream that renders this mouth, with the blobs that the engine lacks sent."""
     wanted = lipsync_pb2.SyncOpen(
-        prepared_digest=mouth.prepared.digest, plan_digest=mouth.plan_digest, expression=job.expression
+        engine=mouth.prepared.engine,
+        prepared_digest=mouth.prepared.digest,
+        plan_digest=mouth.plan_digest,
+        expression=job.expression,
     )
     async with stages.stream("lipsync", "Sync", Packet(lipsync_pb2.SyncRequest(open=wanted)), metadata) as sync:
         for digest, read in ((mouth.prepared.digest, mouth.prepared.read), (mouth.plan_digest, lambda: mouth.plan)):
@@ -133,8 +137,8 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
         yield sync
 
 
-def _open_restore(stages: Stages, metadata: Metadata) -> ClientStream:
-    opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen()))
+def _open_restore(stages: Stages, job: RenderJob, metadata: Metadata) -> ClientStream:
+    opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen(engine=job.restorer_engine)))
     return stages.stream("restorer", "Restore", opening, metadata)
 
 

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Prepared:
     digest: str
     path: Path
     summary: dict[str, Any]
+    engine: str = ""  # that learned it, and alone can use it
 
     def read(self) -> bytes:
         return self.path.read_bytes()
@@ -47,7 +48,8 @@ class Prepared:
 class Source:
     """A face of an analysed source.
 
-    `key`: of its analysis; `speech`: the source's own, (n,) float32 at SPEECH_RATE, None when silent.
+    `key`: of its analysis; `speech`: the source's own, (n,) float32 at SPEECH_RATE, None when silent; `engine`: that is
+    to learn it, empty for the default.
     """
 
     digest: str
@@ -55,6 +57,7 @@ class Source:
     analysis: Analysis
     track: SpeakerTrack
     speech: np.ndarray | None
+    engine: str = ""
 
 
 async def find_analysis(
@@ -104,13 +107,15 @@ async def find_prepared(
     stages: Stages, artifacts: ArtifactStore, source: Source, metadata: Metadata, report: Report
 ) -> Prepared:
     """What the lipsync engine learns of the face; learned now unless it is kept."""
-    engine = await stages.engine("lipsync")
+    engine = await stages.engine("lipsync", source.engine)
     prepared_key = json.dumps([source.key, source.track.digest, engine.name, engine.version, _PREPARE_SECONDS])
     kept = await in_thread(_load, artifacts, prepared_key)
     if kept is not None:
-        return kept
+        return replace(kept, engine=engine.name)
     wanted = lipsync_pb2.PrepareOpen(
-        time_base=from_fraction(source.analysis.time_base), crop_scale=source.track.crop_scale
+        engine=engine.name,
+        time_base=from_fraction(source.analysis.time_base),
+        crop_scale=source.track.crop_scale,
     )
     opening = Packet(lipsync_pb2.PrepareRequest(open=wanted))
     blob, summary, sent = io.BytesIO(), lipsync_pb2.PrepareSummary(), 0
@@ -140,7 +145,7 @@ async def find_prepared(
     asset = await in_thread(artifacts.put, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    return Prepared(asset.digest, artifacts.path_of(asset.digest), facts)
+    return Prepared(asset.digest, artifacts.path_of(asset.digest), facts, engine.name)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:

@@ -13,7 +13,7 @@ from services.runtime.channel import open_channel
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
 from services.runtime.ring import RingReader, see_shared_memory
-from syncline.errors import InternalError, from_rpc_error
+from syncline.errors import InternalError, UnknownEngine, from_rpc_error
 from syncline.v1 import (
     decoder_pb2,
     decoder_pb2_grpc,
@@ -61,8 +61,8 @@ class Stages:
         call = getattr(self._stubs[stage], method)
         return ClientStream(call, open_request, metadata, self._stall, peer=f"the {stage}")
 
-    async def engine(self, stage: str) -> media_pb2.EngineInfo:
-        """The stage's default engine."""
+    async def engine(self, stage: str, wanted: str = "") -> media_pb2.EngineInfo:
+        """The stage's engine of that name, its default one for an empty name. Raises UnknownEngine."""
         request = {
             "decoder": decoder_pb2.DecoderServiceGetCapabilitiesRequest(),
             "detector": detector_pb2.DetectorServiceGetCapabilitiesRequest(),
@@ -70,8 +70,13 @@ class Stages:
             "restorer": restorer_pb2.RestorerServiceGetCapabilitiesRequest(),
         }[stage]
         response = await self._ask(stage, "GetCapabilities", request)
-        engine: media_pb2.EngineInfo = response.engines[0]
-        return engine
+        for engine in response.engines:
+            if wanted in ("", engine.name):
+                found: media_pb2.EngineInfo = engine
+                return found
+        names = ", ".join(engine.name for engine in response.engines)
+        told = f"the {stage} has no engine {wanted!r}; there is: {names}"
+        raise UnknownEngine(told, {"field": f"options.{stage}_engine", "engines": names})
 
     async def inspect(self, source: str, metadata: Metadata = ()) -> decoder_pb2.MediaInfo:
         request = decoder_pb2.InspectRequest(source=source)

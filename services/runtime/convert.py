@@ -187,4 +187,5 @@ def from_engine_info(info: EngineInfo) -> media_pb2.EngineInfo:
         models=[
             media_pb2.ModelInfo(name=model.name, sha256=model.sha256, license=model.license) for model in info.models
         ],
+        whole_face=info.whole_face,
     )

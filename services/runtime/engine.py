@@ -19,11 +19,15 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """`version` changes whenever the engine's results may change: caches are keyed by it."""
+    """`version` changes whenever the engine's results may change: caches are keyed by it.
+
+    `whole_face`: crops must show the whole face; else its lower half is enough.
+    """
 
     name: str
     version: str
     models: tuple[ModelInfo, ...] = ()
+    whole_face: bool = False
 
 
 class Described(Protocol):

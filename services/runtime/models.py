@@ -58,9 +58,12 @@ class Manifest:
 
 
 def load_manifest(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Manifest:
-    """By default models.toml, or the file that SYNCLINE_MANIFEST names: a deployment's own, with weights of its own."""
-    path = path or Path(environ.get(MANIFEST_VARIABLE) or MANIFEST)
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    """models.toml, and over it what SYNCLINE_MANIFEST names: a deployment's own entries for its own weights."""
+    own = environ.get(MANIFEST_VARIABLE)
+    tables: dict[str, Any] = {}
+    for file in [path] if path else [MANIFEST, *([Path(own)] if own else [])]:
+        for kind, entries in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            tables.setdefault(kind, {}).update(entries)
     packages = {name: Package(**table) for name, table in tables.get("packages", {}).items()}
     models = {name: Model(name=name, **table) for name, table in tables.get("models", {}).items()}
     return Manifest(packages, models)

@@ -48,6 +48,12 @@ RestorerStrength = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How far the restorer may go. Default: 1"),
 ]
+LipsyncEngine = Annotated[
+    str | None, typer.Option(rich_help_panel=_OF_THE_JOB, help="Of those the server has. Default: its first")
+]
+RestorerEngine = Annotated[
+    str | None, typer.Option(rich_help_panel=_OF_THE_JOB, help="Of those the server has. Default: its first")
+]
 MouthIntensity = Annotated[
     float | None,
     typer.Option(min=0.5, max=1.5, rich_help_panel=_OF_THE_JOB, help="How far the mouth goes from rest. Default: 1"),

@@ -200,14 +200,16 @@ class StreamTerms(_message.Message):
     def __init__(self, transport: _Optional[_Union[Transport, str]] = ..., credits: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., engine: _Optional[_Union[EngineInfo, _Mapping]] = ..., ring: _Optional[_Union[SharedRing, _Mapping]] = ...) -> None: ...
 
 class EngineInfo(_message.Message):
-    __slots__ = ("name", "version", "models")
+    __slots__ = ("name", "version", "models", "whole_face")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FACE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     models: _containers.RepeatedCompositeFieldContainer[ModelInfo]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
+    whole_face: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ..., whole_face: _Optional[bool] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
     __slots__ = ("name", "sha256", "license")

@@ -27,15 +27,15 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from syncline.v1 import decoder_pb2 as syncline_dot_v1_dot_decoder__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esyncline/v1/orchestrator.proto\x12\x0bsyncline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19syncline/v1/decoder.proto\"+\n\x05\x41sset\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"]\n\x12UploadAssetRequest\x12,\n\x04open\x18\x01 \x01(\x0b\x32\x1c.syncline.v1.UploadAssetOpenH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07message\"4\n\x0fUploadAssetOpen\x12!\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x12.syncline.v1.Asset\"w\n\x13UploadAssetResponse\x12\x30\n\x06opened\x18\x01 \x01(\x0b\x32\x1e.syncline.v1.UploadAssetOpenedH\x00\x12#\n\x05\x61sset\x18\x02 \x01(\x0b\x32\x12.syncline.v1.AssetH\x00\x42\t\n\x07message\"#\n\x11UploadAssetOpened\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"6\n\x14\x44ownloadAssetRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"9\n\x15\x44ownloadAssetResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x0f \x01(\x0c\"6\n\x13InspectAssetRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07persons\x18\x02 \x01(\x08\"b\n\x14InspectAssetResponse\x12$\n\x04info\x18\x01 \x01(\x0b\x32\x16.syncline.v1.MediaInfo\x12$\n\x07persons\x18\x02 \x03(\x0b\x32\x13.syncline.v1.Person\"r\n\x06Person\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x04\x12#\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x14.syncline.v1.FaceBox\x12$\n\x05shown\x18\x04 \x03(\x0b\x32\x15.syncline.v1.TimeSpan\"&\n\x08TimeSpan\x12\r\n\x05start\x18\x01 \x01(\x01\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x01\"\x95\x03\n\nJobOptions\x12(\n\tsync_mode\x18\x01 \x01(\x0e\x32\x15.syncline.v1.SyncMode\x12\x10\n\x03\x63rf\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06preset\x18\x03 \x01(\t\x12\x1e\n\x11restorer_strength\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x1c\n\x0fmouth_intensity\x18\x05 \x01(\x02H\x02\x88\x01\x01\x12\x16\n\tsmoothing\x18\x06 \x01(\x02H\x03\x88\x01\x01\x12\x1d\n\x10\x63losure_strength\x18\x07 \x01(\x02H\x04\x88\x01\x01\x12\x14\n\x07padding\x18\x08 \x01(\x02H\x05\x88\x01\x01\x12\x18\n\x0bidle_motion\x18\t \x01(\x02H\x06\x88\x01\x01\x12%\n\x04\x66\x61\x63\x65\x18\n \x01(\x0b\x32\x17.syncline.v1.FaceChoiceB\x06\n\x04_crfB\x14\n\x12_restorer_strengthB\x12\n\x10_mouth_intensityB\x0c\n\n_smoothingB\x13\n\x11_closure_strengthB\n\n\x08_paddingB\x0e\n\x0c_idle_motion\"a\n\nFaceChoice\x12\x0f\n\x05index\x18\x01 \x01(\rH\x00\x12#\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x14.syncline.v1.FaceBoxH\x00\x12\x13\n\treference\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\xb8\x01\n\x07\x46\x61\x63\x65\x42ox\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\x12\'\n\x04unit\x18\x05 \x01(\x0e\x32\x19.syncline.v1.FaceBox.Unit\x12\x0c\n\x04time\x18\x06 \x01(\x01\"A\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bUNIT_PIXELS\x10\x01\x12\x12\n\x0eUNIT_FRACTIONS\x10\x02\"N\n\x07Speaker\x12%\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x17.syncline.v1.FaceChoice\x12\r\n\x05\x61udio\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x01\"\xcc\x04\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.syncline.v1.Job.State\x12\r\n\x05video\x18\x03 \x01(\t\x12\r\n\x05\x61udio\x18\x04 \x01(\t\x12(\n\x07options\x18\x05 \x01(\x0b\x32\x17.syncline.v1.JobOptions\x12*\n\x08progress\x18\x06 \x01(\x0b\x32\x18.syncline.v1.JobProgress\x12\"\n\x06result\x18\x07 \x01(\x0b\x32\x12.syncline.v1.Asset\x12\"\n\x06report\x18\x08 \x01(\x0b\x32\x12.syncline.v1.Asset\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.Status\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08speakers\x18\r \x03(\x0b\x32\x14.syncline.v1.Speaker\"z\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x0e\n\nSTATE_DONE\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"\x92\x02\n\x0bJobProgress\x12-\n\x05phase\x18\x01 \x01(\x0e\x32\x1e.syncline.v1.JobProgress.Phase\x12\x13\n\x0b\x64one_frames\x18\x02 \x01(\x04\x12\x14\n\x0ctotal_frames\x18\x03 \x01(\x04\x12\x15\n\rdone_segments\x18\x04 \x01(\r\x12\x16\n\x0etotal_segments\x18\x05 \x01(\r\"z\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_INSPECT\x10\x01\x12\x11\n\rPHASE_ANALYSE\x10\x02\x12\x0e\n\nPHASE_PLAN\x10\x03\x12\x10\n\x0cPHASE_RENDER\x10\x04\x12\x12\n\x0ePHASE_ASSEMBLE\x10\x05\"t\n\x08JobEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x03job\x18\x03 \x01(\x0b\x32\x10.syncline.v1.Job\x12\x0f\n\x07message\x18\x04 \x01(\t\"E\n\x10\x43reateJobRequest\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"2\n\x11\x43reateJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.syncline.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x04\"8\n\x10WatchJobResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.syncline.v1.JobEvent\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job*f\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SYNC_MODE_CUT_OFF\x10\x01\x12\x12\n\x0eSYNC_MODE_LOOP\x10\x02\x12\x14\n\x10SYNC_MODE_BOUNCE\x10\x03\x32\x89\x05\n\x13OrchestratorService\x12T\n\x0bUploadAsset\x12\x1f.syncline.v1.UploadAssetRequest\x1a .syncline.v1.UploadAssetResponse(\x01\x30\x01\x12X\n\rDownloadAsset\x12!.syncline.v1.DownloadAssetRequest\x1a\".syncline.v1.DownloadAssetResponse0\x01\x12S\n\x0cInspectAsset\x12 .syncline.v1.InspectAssetRequest\x1a!.syncline.v1.InspectAssetResponse\x12J\n\tCreateJob\x12\x1d.syncline.v1.CreateJobRequest\x1a\x1e.syncline.v1.CreateJobResponse\x12\x41\n\x06GetJob\x12\x1a.syncline.v1.GetJobRequest\x1a\x1b.syncline.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.syncline.v1.ListJobsRequest\x1a\x1d.syncline.v1.ListJobsResponse\x12I\n\x08WatchJob\x12\x1c.syncline.v1.WatchJobRequest\x1a\x1d.syncline.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.syncline.v1.CancelJobRequest\x1a\x1e.syncline.v1.CancelJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esyncline/v1/orchestrator.proto\x12\x0bsyncline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x19syncline/v1/decoder.proto\"+\n\x05\x41sset\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"]\n\x12UploadAssetRequest\x12,\n\x04open\x18\x01 \x01(\x0b\x32\x1c.syncline.v1.UploadAssetOpenH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07message\"4\n\x0fUploadAssetOpen\x12!\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x12.syncline.v1.Asset\"w\n\x13UploadAssetResponse\x12\x30\n\x06opened\x18\x01 \x01(\x0b\x32\x1e.syncline.v1.UploadAssetOpenedH\x00\x12#\n\x05\x61sset\x18\x02 \x01(\x0b\x32\x12.syncline.v1.AssetH\x00\x42\t\n\x07message\"#\n\x11UploadAssetOpened\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"6\n\x14\x44ownloadAssetRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"9\n\x15\x44ownloadAssetResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x0f \x01(\x0c\"6\n\x13InspectAssetRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0f\n\x07persons\x18\x02 \x01(\x08\"b\n\x14InspectAssetResponse\x12$\n\x04info\x18\x01 \x01(\x0b\x32\x16.syncline.v1.MediaInfo\x12$\n\x07persons\x18\x02 \x03(\x0b\x32\x13.syncline.v1.Person\"r\n\x06Person\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06\x66rames\x18\x02 \x01(\x04\x12#\n\x05\x66irst\x18\x03 \x01(\x0b\x32\x14.syncline.v1.FaceBox\x12$\n\x05shown\x18\x04 \x03(\x0b\x32\x15.syncline.v1.TimeSpan\"&\n\x08TimeSpan\x12\r\n\x05start\x18\x01 \x01(\x01\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x01\"\xc6\x03\n\nJobOptions\x12(\n\tsync_mode\x18\x01 \x01(\x0e\x32\x15.syncline.v1.SyncMode\x12\x10\n\x03\x63rf\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06preset\x18\x03 \x01(\t\x12\x1e\n\x11restorer_strength\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x1c\n\x0fmouth_intensity\x18\x05 \x01(\x02H\x02\x88\x01\x01\x12\x16\n\tsmoothing\x18\x06 \x01(\x02H\x03\x88\x01\x01\x12\x1d\n\x10\x63losure_strength\x18\x07 \x01(\x02H\x04\x88\x01\x01\x12\x14\n\x07padding\x18\x08 \x01(\x02H\x05\x88\x01\x01\x12\x18\n\x0bidle_motion\x18\t \x01(\x02H\x06\x88\x01\x01\x12%\n\x04\x66\x61\x63\x65\x18\n \x01(\x0b\x32\x17.syncline.v1.FaceChoice\x12\x16\n\x0elipsync_engine\x18\r \x01(\t\x12\x17\n\x0frestorer_engine\x18\x0e \x01(\tB\x06\n\x04_crfB\x14\n\x12_restorer_strengthB\x12\n\x10_mouth_intensityB\x0c\n\n_smoothingB\x13\n\x11_closure_strengthB\n\n\x08_paddingB\x0e\n\x0c_idle_motion\"a\n\nFaceChoice\x12\x0f\n\x05index\x18\x01 \x01(\rH\x00\x12#\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x14.syncline.v1.FaceBoxH\x00\x12\x13\n\treference\x18\x03 \x01(\tH\x00\x42\x08\n\x06\x63hoice\"\xb8\x01\n\x07\x46\x61\x63\x65\x42ox\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\x12\'\n\x04unit\x18\x05 \x01(\x0e\x32\x19.syncline.v1.FaceBox.Unit\x12\x0c\n\x04time\x18\x06 \x01(\x01\"A\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bUNIT_PIXELS\x10\x01\x12\x12\n\x0eUNIT_FRACTIONS\x10\x02\"N\n\x07Speaker\x12%\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x17.syncline.v1.FaceChoice\x12\r\n\x05\x61udio\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x01\"\xcc\x04\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.syncline.v1.Job.State\x12\r\n\x05video\x18\x03 \x01(\t\x12\r\n\x05\x61udio\x18\x04 \x01(\t\x12(\n\x07options\x18\x05 \x01(\x0b\x32\x17.syncline.v1.JobOptions\x12*\n\x08progress\x18\x06 \x01(\x0b\x32\x18.syncline.v1.JobProgress\x12\"\n\x06result\x18\x07 \x01(\x0b\x32\x12.syncline.v1.Asset\x12\"\n\x06report\x18\x08 \x01(\x0b\x32\x12.syncline.v1.Asset\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.Status\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08speakers\x18\r \x03(\x0b\x32\x14.syncline.v1.Speaker\"z\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x0e\n\nSTATE_DONE\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"\x92\x02\n\x0bJobProgress\x12-\n\x05phase\x18\x01 \x01(\x0e\x32\x1e.syncline.v1.JobProgress.Phase\x12\x13\n\x0b\x64one_frames\x18\x02 \x01(\x04\x12\x14\n\x0ctotal_frames\x18\x03 \x01(\x04\x12\x15\n\rdone_segments\x18\x04 \x01(\r\x12\x16\n\x0etotal_segments\x18\x05 \x01(\r\"z\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n\rPHASE_INSPECT\x10\x01\x12\x11\n\rPHASE_ANALYSE\x10\x02\x12\x0e\n\nPHASE_PLAN\x10\x03\x12\x10\n\x0cPHASE_RENDER\x10\x04\x12\x12\n\x0ePHASE_ASSEMBLE\x10\x05\"t\n\x08JobEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\x03job\x18\x03 \x01(\x0b\x32\x10.syncline.v1.Job\x12\x0f\n\x07message\x18\x04 \x01(\t\"E\n\x10\x43reateJobRequest\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"2\n\x11\x43reateJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"/\n\x0eGetJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"K\n\x10ListJobsResponse\x12\x1e\n\x04jobs\x18\x01 \x03(\x0b\x32\x10.syncline.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x04\"8\n\x10WatchJobResponse\x12$\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x15.syncline.v1.JobEvent\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x11\x43\x61ncelJobResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x10.syncline.v1.Job*f\n\x08SyncMode\x12\x19\n\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SYNC_MODE_CUT_OFF\x10\x01\x12\x12\n\x0eSYNC_MODE_LOOP\x10\x02\x12\x14\n\x10SYNC_MODE_BOUNCE\x10\x03\x32\x89\x05\n\x13OrchestratorService\x12T\n\x0bUploadAsset\x12\x1f.syncline.v1.UploadAssetRequest\x1a .syncline.v1.UploadAssetResponse(\x01\x30\x01\x12X\n\rDownloadAsset\x12!.syncline.v1.DownloadAssetRequest\x1a\".syncline.v1.DownloadAssetResponse0\x01\x12S\n\x0cInspectAsset\x12 .syncline.v1.InspectAssetRequest\x1a!.syncline.v1.InspectAssetResponse\x12J\n\tCreateJob\x12\x1d.syncline.v1.CreateJobRequest\x1a\x1e.syncline.v1.CreateJobResponse\x12\x41\n\x06GetJob\x12\x1a.syncline.v1.GetJobRequest\x1a\x1b.syncline.v1.GetJobResponse\x12G\n\x08ListJobs\x12\x1c.syncline.v1.ListJobsRequest\x1a\x1d.syncline.v1.ListJobsResponse\x12I\n\x08WatchJob\x12\x1c.syncline.v1.WatchJobRequest\x1a\x1d.syncline.v1.WatchJobResponse0\x01\x12J\n\tCancelJob\x12\x1d.syncline.v1.CancelJobRequest\x1a\x1e.syncline.v1.CancelJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'syncline.v1.orchestrator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SYNCMODE']._serialized_start=3207
-  _globals['_SYNCMODE']._serialized_end=3309
+  _globals['_SYNCMODE']._serialized_start=3256
+  _globals['_SYNCMODE']._serialized_end=3358
   _globals['_ASSET']._serialized_start=132
   _globals['_ASSET']._serialized_end=175
   _globals['_UPLOADASSETREQUEST']._serialized_start=177
@@ -59,45 +59,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMESPAN']._serialized_start=871
   _globals['_TIMESPAN']._serialized_end=909
   _globals['_JOBOPTIONS']._serialized_start=912
-  _globals['_JOBOPTIONS']._serialized_end=1317
-  _globals['_FACECHOICE']._serialized_start=1319
-  _globals['_FACECHOICE']._serialized_end=1416
-  _globals['_FACEBOX']._serialized_start=1419
-  _globals['_FACEBOX']._serialized_end=1603
-  _globals['_FACEBOX_UNIT']._serialized_start=1538
-  _globals['_FACEBOX_UNIT']._serialized_end=1603
-  _globals['_SPEAKER']._serialized_start=1605
-  _globals['_SPEAKER']._serialized_end=1683
-  _globals['_JOB']._serialized_start=1686
-  _globals['_JOB']._serialized_end=2274
-  _globals['_JOB_STATE']._serialized_start=2152
-  _globals['_JOB_STATE']._serialized_end=2274
-  _globals['_JOBPROGRESS']._serialized_start=2277
-  _globals['_JOBPROGRESS']._serialized_end=2551
-  _globals['_JOBPROGRESS_PHASE']._serialized_start=2429
-  _globals['_JOBPROGRESS_PHASE']._serialized_end=2551
-  _globals['_JOBEVENT']._serialized_start=2553
-  _globals['_JOBEVENT']._serialized_end=2669
-  _globals['_CREATEJOBREQUEST']._serialized_start=2671
-  _globals['_CREATEJOBREQUEST']._serialized_end=2740
-  _globals['_CREATEJOBRESPONSE']._serialized_start=2742
-  _globals['_CREATEJOBRESPONSE']._serialized_end=2792
-  _globals['_GETJOBREQUEST']._serialized_start=2794
-  _globals['_GETJOBREQUEST']._serialized_end=2823
-  _globals['_GETJOBRESPONSE']._serialized_start=2825
-  _globals['_GETJOBRESPONSE']._serialized_end=2872
-  _globals['_LISTJOBSREQUEST']._serialized_start=2874
-  _globals['_LISTJOBSREQUEST']._serialized_end=2930
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2932
-  _globals['_LISTJOBSRESPONSE']._serialized_end=3007
-  _globals['_WATCHJOBREQUEST']._serialized_start=3009
-  _globals['_WATCHJOBREQUEST']._serialized_end=3061
-  _globals['_WATCHJOBRESPONSE']._serialized_start=3063
-  _globals['_WATCHJOBRESPONSE']._serialized_end=3119
-  _globals['_CANCELJOBREQUEST']._serialized_start=3121
-  _globals['_CANCELJOBREQUEST']._serialized_end=3153
-  _globals['_CANCELJOBRESPONSE']._serialized_start=3155
-  _globals['_CANCELJOBRESPONSE']._serialized_end=3205
-  _globals['_ORCHESTRATORSERVICE']._serialized_start=3312
-  _globals['_ORCHESTRATORSERVICE']._serialized_end=3961
+  _globals['_JOBOPTIONS']._serialized_end=1366
+  _globals['_FACECHOICE']._serialized_start=1368
+  _globals['_FACECHOICE']._serialized_end=1465
+  _globals['_FACEBOX']._serialized_start=1468
+  _globals['_FACEBOX']._serialized_end=1652
+  _globals['_FACEBOX_UNIT']._serialized_start=1587
+  _globals['_FACEBOX_UNIT']._serialized_end=1652
+  _globals['_SPEAKER']._serialized_start=1654
+  _globals['_SPEAKER']._serialized_end=1732
+  _globals['_JOB']._serialized_start=1735
+  _globals['_JOB']._serialized_end=2323
+  _globals['_JOB_STATE']._serialized_start=2201
+  _globals['_JOB_STATE']._serialized_end=2323
+  _globals['_JOBPROGRESS']._serialized_start=2326
+  _globals['_JOBPROGRESS']._serialized_end=2600
+  _globals['_JOBPROGRESS_PHASE']._serialized_start=2478
+  _globals['_JOBPROGRESS_PHASE']._serialized_end=2600
+  _globals['_JOBEVENT']._serialized_start=2602
+  _globals['_JOBEVENT']._serialized_end=2718
+  _globals['_CREATEJOBREQUEST']._serialized_start=2720
+  _globals['_CREATEJOBREQUEST']._serialized_end=2789
+  _globals['_CREATEJOBRESPONSE']._serialized_start=2791
+  _globals['_CREATEJOBRESPONSE']._serialized_end=2841
+  _globals['_GETJOBREQUEST']._serialized_start=2843
+  _globals['_GETJOBREQUEST']._serialized_end=2872
+  _globals['_GETJOBRESPONSE']._serialized_start=2874
+  _globals['_GETJOBRESPONSE']._serialized_end=2921
+  _globals['_LISTJOBSREQUEST']._serialized_start=2923
+  _globals['_LISTJOBSREQUEST']._serialized_end=2979
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2981
+  _globals['_LISTJOBSRESPONSE']._serialized_end=3056
+  _globals['_WATCHJOBREQUEST']._serialized_start=3058
+  _globals['_WATCHJOBREQUEST']._serialized_end=3110
+  _globals['_WATCHJOBRESPONSE']._serialized_start=3112
+  _globals['_WATCHJOBRESPONSE']._serialized_end=3168
+  _globals['_CANCELJOBREQUEST']._serialized_start=3170
+  _globals['_CANCELJOBREQUEST']._serialized_end=3202
+  _globals['_CANCELJOBRESPONSE']._serialized_start=3204
+  _globals['_CANCELJOBRESPONSE']._serialized_end=3254
+  _globals['_ORCHESTRATORSERVICE']._serialized_start=3361
+  _globals['_ORCHESTRATORSERVICE']._serialized_end=4010
 # @@protoc_insertion_point(module_scope)

@@ -112,7 +112,7 @@ class TimeSpan(_message.Message):
     def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "lipsync_engine", "restorer_engine")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +123,8 @@ class JobOptions(_message.Message):
     PADDING_FIELD_NUMBER: _ClassVar[int]
     IDLE_MOTION_FIELD_NUMBER: _ClassVar[int]
     FACE_FIELD_NUMBER: _ClassVar[int]
+    LIPSYNC_ENGINE_FIELD_NUMBER: _ClassVar[int]
+    RESTORER_ENGINE_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
@@ -133,7 +135,9 @@ class JobOptions(_message.Message):
     padding: float
     idle_motion: float
     face: FaceChoice
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ...) -> None: ...
+    lipsync_engine: str
+    restorer_engine: str
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., lipsync_engine: _Optional[str] = ..., restorer_engine: _Optional[str] = ...) -> None: ...
 
 class FaceChoice(_message.Message):
     __slots__ = ("index", "box", "reference")

@@ -125,6 +125,7 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
         timeline=timeline,
         encode=EncodeSettings(analysis.format, timeline.frame_rate, options.crf, "ultrafast"),
         restorer_strength=options.restorer_strength,
+        restorer_engine=options.restorer_engine,
         expression=expression,
         idle=idle,
     )

@@ -98,7 +98,7 @@ def _load(network: str, model: str, config: RestorerConfig, constants: Sequence[
 def describe(name: str, config: RestorerConfig, constants: Sequence[np.floating], model: ModelInfo) -> EngineInfo:
     """The version holds all that changes results beside the weights."""
     facts = [VERSION, config.network.backend, config.network.precision, *(f"{number:g}" for number in constants)]
-    return EngineInfo(name, "-".join(facts), (model,))
+    return EngineInfo(name, "-".join(facts), (model,), whole_face=True)
 
 
 def _to_network(face: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ def load_wav2lip(config: LipsyncConfig) -> Wav2LipEngine:
     batcher = Batcher(backend, network)
     batcher.run([[np.zeros((1, 80, 16), np.float32), np.zeros((6, side, side), np.float32)]])  # warmed
     version = "-".join([VERSION, network.backend, network.precision])
-    return Wav2LipEngine(EngineInfo("wav2lip", version, (info,)), batcher, side)
+    return Wav2LipEngine(EngineInfo("wav2lip", version, (info,), whole_face=True), batcher, side)
 
 
 class Wav2LipPreparation:
