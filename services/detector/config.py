@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+from services.runtime.backends import BackendConfig
 from services.runtime.config import ServerConfig
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    engine: str = "blazeface"
+    engine: str = "blazeface"  # or several, separated by commas; the first serves those who name none
+    retinaface_model: str = "retinaface-mobilenet"  # as models.toml names it
+    allow_noncommercial: bool = False  # models whose licence forbids commercial use may be loaded
+    network: BackendConfig = BackendConfig()
     threads: int = 2  # of one inference
     server: ServerConfig = ServerConfig(port=50052)

@@ -5,8 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
+from services.detector.config import DetectorConfig
 from services.runtime.config import ConfigError
-from services.runtime.engine import EngineInfo
+from services.runtime.engine import EngineInfo, split_names
 from services.runtime.faces import Face
 
 
@@ -50,12 +51,21 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str, threads: int) -> Engine:
-    """Loaded and warmed. Raises ConfigError for a name that is no engine, Refusal for a missing or altered model."""
+def load_engines(config: DetectorConfig) -> list[Engine]:
+    """Loaded and warmed. Raises ConfigError for a name that is no engine, Refusal for a model that cannot be used."""
+    return [load_engine(name, config.threads, config) for name in split_names(config.engine)]
+
+
+def load_engine(name: str, threads: int, config: DetectorConfig | None = None) -> Engine:
+    """As load_engines, one of them."""
     match name:
         case "blazeface":
             from services.detector.engines.blazeface import BlazeFace  # heavy imports only when chosen
 
             return BlazeFace(threads)
+        case "retinaface":
+            from services.detector.engines.retinaface import load_retinaface
+
+            return load_retinaface(config or DetectorConfig(threads=threads))
         case _:
-            raise ConfigError(f"DETECTOR_ENGINE={name!r}: the detector engines are: blazeface")
+            raise ConfigError(f"DETECTOR_ENGINE={name!r}: the detector engines are: blazeface, retinaface")
