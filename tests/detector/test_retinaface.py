@@ -24,7 +24,7 @@ def test_decoding_and_suppression_are_the_reference_s() -> None:
     faces = random.uniform(0, 1, 252).astype(np.float32)
     scores = np.stack([1 - faces, faces], axis=1)
     assert len(make_priors(64, 96)) == 252
-    corners, sure, five = decode(boxes, scores, points, (64, 96), 0.6)
+    corners, sure, five = decode((boxes, scores, points), (64, 96), 0.6)
     kept = suppress(corners)
     assert len(kept) == 62
     assert corners[kept[:3]] == pytest.approx(

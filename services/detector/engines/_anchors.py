@@ -25,13 +25,14 @@ def make_priors(width: int, height: int) -> np.ndarray:
 
 
 def decode(
-    boxes: np.ndarray, scores: np.ndarray, points: np.ndarray, size: tuple[int, int], min_score: float
+    outputs: tuple[np.ndarray, np.ndarray, np.ndarray], size: tuple[int, int], min_score: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Faces at or above `min_score`, best first: left, top, right, bottom (n, 4), scores (n,), points (n, 5, 2).
 
-    In pixels. `boxes` (anchors, 4), `scores` (anchors, 2), `points` (anchors, 10) as the network gives them; `size`:
-    width and height of the picture.
+    In pixels. `outputs`: boxes (anchors, 4), scores (anchors, 2) and points (anchors, 10) as the network gives them;
+    `size`: width and height of the picture.
     """
+    boxes, scores, points = outputs
     kept = np.flatnonzero(scores[:, 1] >= min_score)
     kept = kept[np.argsort(-scores[kept, 1], kind="stable")][:_BEFORE_SUPPRESSION]
     priors, scale = make_priors(*size)[kept], np.array(size, np.float32)

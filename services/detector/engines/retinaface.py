@@ -50,7 +50,7 @@ class RetinaFaceNetworks(FaceNetworks):
         seen = [outputs for batch in batches for outputs in zip(*self._backend.run([batch]), strict=True)]
         found, places = [], []
         for region, outputs in zip(regions, seen, strict=True):
-            corners, sure, five = decode(*outputs, (side, side), _MIN_SCORE)
+            corners, sure, five = decode(outputs, (side, side), _MIN_SCORE)
             for place in suppress(corners):
                 found.append(_to_detection(corners[place], float(sure[place]), five[place], region, side))
                 detected = found[-1].region
