@@ -102,9 +102,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         options = to_options(wanted)
         for digest in list_assets(wanted, options):
             self._artifacts.path_of(digest)
-        for stage, engine in (("lipsync", options.lipsync_engine), ("restorer", options.restorer_engine)):
-            if engine:  # told now, not when a worker gets to it
-                await self._stages.engine(stage, engine)
+        await self._stages.check_engines(lipsync=options.lipsync_engine, restorer=options.restorer_engine)
         job = await in_thread(
             self._store.create_job, wanted.video, wanted.audio, options.to_json(), request.request_id or None
         )

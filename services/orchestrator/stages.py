@@ -78,6 +78,12 @@ class Stages:
         told = f"the {stage} has no engine {wanted!r}; there is: {names}"
         raise UnknownEngine(told, {"field": f"options.{stage}_engine", "engines": names})
 
+    async def check_engines(self, **wanted: str) -> None:
+        """Raises UnknownEngine now, not when a worker gets to it; a stage whose default will do is not asked."""
+        for stage, engine in wanted.items():
+            if engine:
+                await self.engine(stage, engine)
+
     async def inspect(self, source: str, metadata: Metadata = ()) -> decoder_pb2.MediaInfo:
         request = decoder_pb2.InspectRequest(source=source)
         info: decoder_pb2.MediaInfo = (await self._ask("decoder", "Inspect", request, metadata)).info
