@@ -117,19 +117,22 @@ class _Decoder(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, scale: float) -> None:
+    """Halves or doubles the picture's side on the way."""
+
+    def __init__(self, inputs: int, outputs: int, larger: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, inputs, 3, padding=1)
         self.conv2 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self._scale = scale
+        self._larger = larger
 
     def forward(self, x: Tensor) -> Tensor:
-        main = self._resize(F.leaky_relu(self.conv1(x), _SLOPE))
-        return F.leaky_relu(self.conv2(main), _SLOPE) + self.skip(self._resize(x))
-
-    def _resize(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=self._scale, mode="bilinear", align_corners=False)
+        main = F.leaky_relu(self.conv1(x), _SLOPE)
+        if self._larger:  # the skip commutes with resizing, and is cheaper on the smaller side
+            main, skip = _double(main), _double(self.skip(x))
+        else:  # bilinear halving is the mean of four
+            main, skip = F.avg_pool2d(main, 2), self.skip(F.avg_pool2d(x, 2))
+        return F.leaky_relu(self.conv2(main), _SLOPE) + skip
 
 
 def _condition(channels: int) -> nn.Sequential:
@@ -159,11 +162,12 @@ class GFPGANv1Clean(nn.Module):
         self._styles = styles
         self.conv_body_first = nn.Conv2d(3, channels[side], 1)
         self.conv_body_down = nn.ModuleList(
-            _ResidualBlock(channels[scale], channels[smaller], 0.5) for scale, smaller in pairwise(reversed(scales))
+            _ResidualBlock(channels[scale], channels[smaller], larger=False)
+            for scale, smaller in pairwise(reversed(scales))
         )
         self.final_conv = nn.Conv2d(channels[4], channels[4], 3, padding=1)
         self.conv_body_up = nn.ModuleList(
-            _ResidualBlock(channels[scale], channels[larger], 2.0) for scale, larger in pairwise(scales)
+            _ResidualBlock(channels[scale], channels[larger], larger=True) for scale, larger in pairwise(scales)
         )
         self.toRGB = nn.ModuleList(nn.Conv2d(channels[scale], 3, 1) for scale in scales[1:])  # of training alone
         self.final_linear = nn.Linear(channels[4] * 16, (2 * len(scales)) * styles)
