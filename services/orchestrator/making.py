@@ -5,10 +5,10 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from services.orchestrator.artifacts import ArtifactStore, Asset
 from services.orchestrator.encoding import EncodeSettings, assemble
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.leases import claim, give_back, record_error, tell, while_held
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
@@ -31,8 +32,6 @@ from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
 from syncline.v1 import decoder_pb2
-
-Record = TypeVar("Record", JobRecord, SegmentRecord)
 
 _WAIT_SECONDS = 0.25  # for segments that another worker has
 
@@ -74,10 +73,49 @@ class JobRun:
     progress: Beacon
 
     async def make(self) -> None:
-        """Raises what went wrong."""
+        """Leads the job. Raises what went wrong."""
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
+        known, engines, render = await self._get_ready(options, metadata, seconds)
+        plan_digest, spans = _digest_of(render, engines), cut_segments(render.timeline)
+        pixels = render.encode.format.width * render.encode.format.height
+        await tell(self.store.plan_segments, self.lease, plan_digest, spans, float(render.timeline.duration), pixels)
+        with _timed(seconds, "render"):
+            self.progress.enter(Phase.RENDER, render.timeline.frame_count)
+            await self._render(render)
+        with _timed(seconds, "assemble"):
+            self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
+            segments = await tell(self.store.list_segments, self.job.id)
+            result = await self._assemble(render.timeline, segments, metadata)
+        report = build_report(
+            self.job, options, known.info, render.timeline, segments, known.prepared.summary, engines, seconds, result
+        )
+        document = json.dumps(report, indent=2, ensure_ascii=False).encode()
+        report_asset = await in_thread(self.artifacts.put, [document])
+        await tell(self.store.finish_job, self.lease, result, report_asset)
+
+    async def help(self, segment: SegmentRecord) -> None:
+        """Renders a segment, on which `lease` is, of a job that another leads; then others while there are any.
+
+        Raises Refusal PLAN_DIFFERS when the engines here would render it differently.
+        """
+        metadata = (("syncline-job", self.job.id),)
+        options = JobOptions.from_json(self.job.options)
+        getting_ready = self._get_ready(options, metadata, {})
+        _, engines, render = await while_held(self.store, self.lease, self.lease_seconds, getting_ready)
+        if _digest_of(render, engines) != self.job.plan:
+            message = "the job was planned for other versions of the engines than those this worker reaches"
+            raise Refusal("PLAN_DIFFERS", message, job=self.job.id)
+        async with FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata) as feed:
+            await self._render_one(render, feed, segment, self.lease, 0)
+            while claimed := await self._claim_segment():
+                await self._render_one(render, feed, *claimed, 0)
+
+    async def _get_ready(
+        self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]
+    ) -> tuple[_Known, dict[str, Any], RenderJob]:
+        """All that rendering needs; what was found out before is not found out again."""
         known = await self._learn(metadata, seconds)
         engines = {
             **known.analysis.engines,
@@ -85,22 +123,7 @@ class JobRun:
             "restorer": describe_engine(await self.stages.engine("restorer")),
         }
         with _timed(seconds, "plan"):
-            render = await self._plan(known, options, metadata)
-            plan_digest = _digest_of(render, engines)
-            await in_thread(self.store.plan_segments, self.lease, plan_digest, cut_segments(render.timeline))
-        with _timed(seconds, "render"):
-            self.progress.enter(Phase.RENDER, render.timeline.frame_count)
-            await self._render(render)
-        with _timed(seconds, "assemble"):
-            self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
-            segments = await in_thread(self.store.list_segments, self.job.id)
-            result = await self._assemble(render.timeline, segments, metadata)
-        report = build_report(
-            self.job, options, known.info, render.timeline, segments, known.prepared.summary, engines, seconds, result
-        )
-        document = json.dumps(report, indent=2, ensure_ascii=False).encode()
-        report_asset = await in_thread(self.artifacts.put, [document])
-        await in_thread(self.store.finish_job, self.lease, result, report_asset)
+            return known, engines, await self._plan(known, options, metadata)
 
     async def _learn(self, metadata: Metadata, seconds: dict[str, float]) -> _Known:
         """Inspects both files, then analyses and prepares the source, unless that was done before."""
@@ -157,7 +180,7 @@ class JobRun:
         if not sound.HasField("audio"):
             raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=self.job.audio)
         for advice in info.advice:
-            await in_thread(self.store.note, self.lease, f"{advice.code}: {advice.message}")
+            await self._note(f"{advice.code}: {advice.message}")
         return info
 
     async def _own_speech(self, info: decoder_pb2.MediaInfo, metadata: Metadata) -> np.ndarray | None:
@@ -166,59 +189,66 @@ class JobRun:
         try:
             return await find_speech(self.stages, self.artifacts, self.job.video, metadata)
         except (SynclineError, Refusal) as error:  # a source with a broken sound track is a silent source
-            await in_thread(self.store.note, self.lease, f"The video's own sound cannot be used: {error}")
+            await self._note(f"The video's own sound cannot be used: {error}")
             return None
 
+    async def _note(self, message: str) -> None:
+        if self.lease.segment is None:  # who leads the job tells
+            await tell(self.store.note, self.lease, message)
+
     async def _render(self, render: RenderJob) -> None:
-        """Segment after segment; those that an earlier attempt published are kept."""
-        segments = await in_thread(self.store.list_segments, self.job.id)
-        done = sum(segment.frame_count for segment in segments if segment.result is not None)
-        self.progress.advance(done)
+        """Segment after segment until all are done; those that others published are kept."""
         metadata = (("syncline-job", self.job.id),)
         async with FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata) as feed:
             while True:
-                claimed = await claim(self.store, self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
+                claimed = await self._claim_segment()
+                segments = await tell(self.store.list_segments, self.job.id)
+                done = sum(segment.frame_count for segment in segments if segment.result is not None)
+                self.progress.advance(done)
                 if claimed is not None:
                     await self._render_one(render, feed, *claimed, done)
-                    done += claimed[0].frame_count
-                    self.progress.advance(done)
-                elif await self._all_done():
+                elif all(segment.result is not None for segment in segments):
                     return
                 else:
                     await asyncio.sleep(_WAIT_SECONDS)
 
+    async def _claim_segment(self) -> tuple[SegmentRecord, Lease] | None:
+        claiming = claim(self.store, self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
+        claimed: tuple[SegmentRecord, Lease] | None = await claiming
+        return claimed
+
     async def _render_one(
+        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
+    ) -> None:
+        """Publishes the segment, unless another has taken it over. `done`: frames of the job before it began."""
+        work = self._publish(render, feed, segment, lease, done)
+        try:
+            await while_held(self.store, lease, self.lease_seconds, work)
+        except asyncio.CancelledError:
+            give_back(self.store, lease)
+            raise
+        except Exception as error:
+            record = record_error(error)
+            if record.reason == "LEASE_LOST":
+                return
+            with contextlib.suppress(Refusal):
+                await in_thread(self.store.release, lease, record)
+            raise
+
+    async def _publish(
         self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
     ) -> None:
         metadata = (("syncline-job", self.job.id), ("syncline-segment", str(segment.index)))
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
-        beating = asyncio.ensure_future(self._keep_segment(lease))
-        try:
-            with self.artifacts.scratch(suffix=".mp4") as path:
-                encoded = 0
-                async for report in render_segment(self.stages, feed, render, span, path, metadata):
-                    encoded = sum(count for _, _, count in report.outcomes)
-                    self.progress.advance(done + encoded)
-                asset = await in_thread(self.artifacts.adopt, path)
-            details = {
-                "outcomes": report.outcomes,
-                "seconds": {step: round(value, 3) for step, value in report.seconds.items()},
-            }
-            await in_thread(self.store.finish_segment, lease, asset, details)
-        except BaseException:
-            with contextlib.suppress(Refusal):
-                self.store.release(lease)
-            raise
-        finally:
-            beating.cancel()
-
-    async def _keep_segment(self, lease: Lease) -> None:
-        while await in_thread(self.store.heartbeat, lease, self.lease_seconds):
-            await asyncio.sleep(self.lease_seconds / 3)
-
-    async def _all_done(self) -> bool:
-        segments = await in_thread(self.store.list_segments, self.job.id)
-        return all(segment.result is not None for segment in segments)
+        with self.artifacts.scratch(suffix=".mp4") as path:
+            async for report in render_segment(self.stages, feed, render, span, path, metadata):
+                self.progress.advance(done + sum(count for _, _, count in report.outcomes))
+            asset = await in_thread(self.artifacts.adopt, path)
+        details = {
+            "outcomes": report.outcomes,
+            "seconds": {step: round(value, 3) for step, value in report.seconds.items()},
+        }
+        await tell(self.store.finish_segment, lease, asset, details)
 
     async def _assemble(self, timeline: Timeline, segments: list[SegmentRecord], metadata: Metadata) -> Asset:
         """The finished video: the segments' pictures and the speech as it was recorded, spooled to a file first."""
@@ -239,21 +269,6 @@ class JobRun:
             with self.artifacts.scratch(suffix=".mp4") as path:
                 await in_thread(assemble, paths, timeline, blocks, rate, path)
                 return await in_thread(self.artifacts.adopt, path)
-
-
-async def claim(
-    store: JobStore, method: Callable[..., tuple[Record, Lease] | None], *arguments: Any
-) -> tuple[Record, Lease] | None:
-    """What the store's claim_... gives; given back when the task is cancelled while the database is being asked."""
-    claiming = asyncio.ensure_future(in_thread(method, *arguments))
-    try:
-        return await asyncio.shield(claiming)
-    except asyncio.CancelledError:
-        claimed = await claiming
-        if claimed is not None:
-            with contextlib.suppress(Refusal):
-                store.release(claimed[1])
-        raise
 
 
 def _mix_to_mono(samples: np.ndarray) -> np.ndarray:

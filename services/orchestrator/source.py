@@ -113,7 +113,7 @@ async def find_prepared(
         "fit_correlation": round(summary.fit_correlation, 3),
         "notes": list(summary.notes),
     }
-    asset = await in_thread(artifacts.put, [blob.getvalue()])
+    asset = await in_thread(artifacts.put_artifact, "library", prepared_key, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
     return Prepared(asset.digest, blob.getvalue(), facts)
@@ -124,7 +124,8 @@ def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
     if about is None:
         return None
     facts = json.loads(about)
-    return Prepared(facts["digest"], artifacts.path_of(facts["digest"]).read_bytes(), facts["summary"])
+    blob = artifacts.get_artifact("library", key)
+    return None if blob is None else Prepared(facts["digest"], blob, facts["summary"])
 
 
 def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:

@@ -23,6 +23,10 @@ Data = Annotated[
     Path | None,
     typer.Option(metavar="DIR", file_okay=False, help="Folder of those services. Default: ~/.local/share/syncline"),
 ]
+Tenant = Annotated[
+    str, typer.Option("--tenant", envvar="SYNCLINE_TENANT", help="On whose behalf, for a server shared by several.")
+]
+Priority = Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on standard output.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", **_INPUT)]
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video, or a photo, of the person.", **_INPUT)]

@@ -14,9 +14,16 @@ from typing import Any, Self
 import stamina.instrumentation
 
 from syncline._protocol import OnProgress
-from syncline.cli._text import describe_event, describe_job, describe_media, describe_progress, row_of_job
+from syncline.cli._text import (
+    describe_estimate,
+    describe_event,
+    describe_job,
+    describe_media,
+    describe_progress,
+    row_of_job,
+)
 from syncline.errors import SynclineError
-from syncline.types import Job, JobEvent, JobState, MediaInfo
+from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo
 
 
 class Output(AbstractContextManager["Output"]):
@@ -60,6 +67,9 @@ class Output(AbstractContextManager["Output"]):
 
     def media(self, info: MediaInfo) -> None:
         self.line(describe_media(info), type="media", info=info)
+
+    def estimate(self, estimate: Estimate) -> None:
+        self.line(describe_estimate(estimate), type="estimate", estimate=estimate)
 
     def _retrying(self, details: stamina.instrumentation.RetryDetails) -> None:
         error = details.caused_by

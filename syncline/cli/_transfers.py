@@ -11,10 +11,11 @@ from syncline.types import Asset, Job
 
 
 def upload_both(client: Client, video: Path, audio: Path, output: Output) -> tuple[Asset, Asset]:
-    return _upload(client, video, "upload video", output), _upload(client, audio, "upload audio", output)
+    return upload(client, video, "upload video", output), upload(client, audio, "upload audio", output)
 
 
-def _upload(client: Client, path: Path, role: str, output: Output) -> Asset:
+def upload(client: Client, path: Path, role: str, output: Output) -> Asset:
+    """`role` names the transfer on a terminal."""
     asset = client.upload(path, output.transfer(role))
     output.uploaded(path, asset.digest)
     return asset

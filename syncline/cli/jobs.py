@@ -1,5 +1,9 @@
 """The commands on jobs of a running server."""
 
+from typing import Annotated
+
+import typer
+
 from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
@@ -8,9 +12,11 @@ from syncline.cli._options import (
     Json,
     Out,
     Preset,
+    Priority,
     RestorerStrength,
     Server,
     SyncMode,
+    Tenant,
     Video,
     check_out,
     full_name,
@@ -19,6 +25,7 @@ from syncline.cli._options import (
 from syncline.cli._output import open_output
 from syncline.cli._transfers import save, upload_both
 from syncline.client import Client
+from syncline.types import NewJob, Options
 
 
 def submit(
@@ -28,13 +35,30 @@ def submit(
     crf: Crf = None,
     preset: Preset = None,
     restorer_strength: RestorerStrength = None,
+    priority: Priority = 0,
     server: Server = DEFAULT_SERVER,
+    tenant: Tenant = "",
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, Client(server, tenant) as client:
         assets = upload_both(client, video, audio, output)
-        output.job(client.create_job(*assets, **job_options(sync_mode, crf, preset, restorer_strength)))
+        options = job_options(sync_mode, crf, preset, restorer_strength)
+        output.job(client.create_job(*assets, priority=priority, **options))
+
+
+def estimate(
+    video: Video,
+    audio: Audio,
+    sync_mode: SyncMode = None,
+    server: Server = DEFAULT_SERVER,
+    tenant: Tenant = "",
+    json: Json = False,
+) -> None:
+    """Tell what a job would cost, and what is wrong with its files, without queueing it."""
+    with open_output(json) as output, Client(server, tenant) as client:
+        assets = upload_both(client, video, audio, output)
+        output.estimate(client.estimate(NewJob(*assets, Options(sync_mode=sync_mode))))
 
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
@@ -51,10 +75,16 @@ def get(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> No
         output.job(client.get(full_name(job)))
 
 
-def list_(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
-    """Show all jobs, newest first."""
+def list_(
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be given again.")] = None,
+    tenant: Annotated[str, typer.Option(help="Only this tenant's jobs.")] = "",
+    batch: Annotated[str, typer.Option(help="Only this batch's jobs.")] = "",
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
+    """Show jobs, newest first."""
     with open_output(json) as output, Client(server) as client:
-        for job in client.list():
+        for job in client.list(state or (), tenant, batch):
             output.row(job)
 
 
@@ -62,6 +92,19 @@ def cancel(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) ->
     """Stop a job."""
     with open_output(json) as output, Client(server) as client:
         output.job(client.cancel(full_name(job)))
+
+
+def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Queue a job that failed or was cancelled once more; what it had finished stays so."""
+    with open_output(json) as output, Client(server) as client:
+        output.job(client.retry(full_name(job)))
+
+
+def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Make the server forget a job that has ended."""
+    with open_output(json) as output, Client(server) as client:
+        client.delete(full_name(job))
+        output.line(f"deleted {full_name(job)}", type="deleted", job=full_name(job))
 
 
 def download(job: JobName, out: Out, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from syncline import Client, errors
-from syncline.types import Job, JobEvent, JobState, Phase, SyncMode
+from syncline.types import Job, JobEvent, JobState, NewJob, Phase, SyncMode
 from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator, digest, serving
 
 
@@ -299,3 +300,32 @@ def test_values_are_frozen(client: Client) -> None:
     job: Job = client.create_job("a" * 64, "b" * 64)
     with pytest.raises(FrozenInstanceError):
         job.name = "jobs/2"  # type: ignore[misc]
+
+
+def test_a_batch_and_what_its_jobs_carry(client: Client, fake: FakeOrchestrator) -> None:
+    deadline = datetime(2030, 1, 1, tzinfo=UTC)
+    jobs = [NewJob("a" * 64, "b" * 64, {"crf": 20}, 3, deadline), NewJob("a" * 64, "c" * 64)]
+    batch = client.create_batch(jobs, "request")
+    assert (batch.name, batch.total, batch.done, batch.ended) == ("batches/1", 2, 2, True)
+    sent = fake.requests_of("CreateBatch")[0]
+    assert (sent.request_id, [job.audio[0] for job in sent.jobs]) == ("request", ["b", "c"])
+    assert (sent.jobs[0].options.crf, sent.jobs[0].priority) == (20, 3)
+    assert sent.jobs[0].deadline.ToDatetime(tzinfo=UTC) == deadline
+    assert not sent.jobs[1].HasField("deadline")
+    assert client.get_batch(batch) == client.cancel_batch("batches/1") == batch
+    list(client.list(["done", JobState.FAILED], tenant="acme", batch=batch))
+    asked = fake.requests_of("ListJobs")[0]
+    assert (list(asked.states), asked.tenant, asked.batch) == ([3, 4], "acme", "batches/1")
+
+
+def test_a_job_can_be_checked_and_estimated_without_being_queued(client: Client, fake: FakeOrchestrator) -> None:
+    job = NewJob("a" * 64, "b" * 64)
+    client.check(job)
+    assert fake.requests_of("CreateJob")[0].validate_only
+    estimate = client.estimate(job)
+    assert (estimate.work_seconds, estimate.result_bytes, estimate.jobs_ahead) == (20, 3_000_000, 4)
+    with pytest.raises(errors.InvalidOption):
+        client.check(NewJob("a" * 64, "b" * 64, {"crf": 99}))
+    with pytest.raises(errors.InvalidOption):
+        client.check(NewJob("a" * 64, "b" * 64, priority=1 << 40))
+    assert fake.jobs == {}

@@ -1,0 +1,60 @@
+"""What a job would cost, before it is queued: its files' facts times what the deployment's latest jobs took."""
+
+import asyncio
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.orchestrator.options import JobOptions
+from services.orchestrator.records import Cost, NewJob
+from services.orchestrator.stages import Stages
+from services.orchestrator.timeline import PHOTO_RATE, SyncMode
+from services.runtime.convert import to_fraction
+from services.runtime.refusal import Refusal
+from syncline.v1 import decoder_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of the video that a job would make: seconds, and frames x thousands of pixels."""
+
+    duration: float
+    work: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    duration: float  # seconds
+    work_seconds: float
+    result_bytes: int
+    measured_jobs: int
+
+
+async def inspect_both(stages: Stages, job: NewJob) -> tuple[decoder_pb2.MediaInfo, decoder_pb2.MediaInfo]:
+    """The facts of a job's video and of its speech. Raises NO_VIDEO, NO_AUDIO, and what the decoder says of them."""
+    video, speech = await asyncio.gather(stages.inspect(job.video), stages.inspect(job.audio))
+    if not video.HasField("video"):
+        raise Refusal("NO_VIDEO", "the file given as video has sound but no pictures", digest=job.video)
+    if not speech.HasField("audio"):
+        raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=job.audio)
+    return video, speech
+
+
+def foresee(video: decoder_pb2.MediaInfo, speech: decoder_pb2.MediaInfo, options: JobOptions) -> Facts:
+    """From what the containers say; the job itself goes by the frames."""
+    spoken = float(to_fraction(speech.audio.duration) or to_fraction(speech.duration) or 0)
+    rate, duration = float(PHOTO_RATE), spoken
+    if video.kind != decoder_pb2.MediaInfo.KIND_PHOTO:
+        rate = float(to_fraction(video.video.frame_rate) or PHOTO_RATE)
+        if options.sync_mode == SyncMode.CUT_OFF:
+            duration = min(spoken, float(to_fraction(video.duration) or spoken))
+    return Facts(duration, duration * rate * video.video.format.width * video.video.format.height / 1000)
+
+
+def estimate(facts: Facts, costs: Sequence[Cost]) -> Estimate:
+    """By the medians of what the jobs took per unit of work."""
+    if not costs:
+        return Estimate(facts.duration, 0, 0, 0)
+    seconds = statistics.median(cost.seconds / cost.work for cost in costs) * facts.work
+    size = statistics.median(cost.result_bytes / cost.work for cost in costs) * facts.work
+    return Estimate(facts.duration, seconds, round(size), len(costs))
