@@ -114,6 +114,16 @@ def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
     )
 
 
+def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]:
+    request = pb.InspectAssetRequest(digest=digest_of(asset), persons=True)
+    return Question(
+        "InspectAsset",
+        request,
+        lambda response: tuple(map(_convert.from_person, response.persons)),
+        seconds=3600.0,  # the whole video is analysed
+    )
+
+
 def name_of(job: types.Job | types.Batch | str) -> str:
     return job if isinstance(job, str) else job.name
 

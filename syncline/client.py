@@ -26,7 +26,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Batch, Estimate, Job, JobEvent, JobState, MediaInfo, NewJob, Options
+from syncline.types import Asset, Batch, Estimate, Job, JobEvent, JobState, MediaInfo, NewJob, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -67,18 +67,20 @@ class Client:
     def create_job(
         self,
         video: Asset | str,
-        audio: Asset | str,
+        audio: Asset | str | None = None,
         request_id: str | None = None,
         *,
+        speakers: Iterable[Speaker] = (),
         priority: int = 0,
         deadline: datetime | None = None,
         **options: Unpack[Options],
     ) -> Job:
-        """Queues a job on two uploaded files. Calls with one `request_id` make one job; default: an id of this call.
+        """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
-        Higher priorities go first. A job that is not done by its deadline fails.
+        Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
+        not done by its deadline fails.
         """
-        new = NewJob(video, audio, options, priority, deadline)
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
         return self._ask(_protocol.create_job(new, request_id))
 
     def check(self, job: NewJob) -> None:
@@ -152,6 +154,11 @@ class Client:
         """What is in a file, as the decoder sees it. A path is uploaded first."""
         asset = file if isinstance(file, Asset) else self.upload(file)
         return self._ask(_protocol.inspect_asset(asset))
+
+    def persons(self, file: Asset | FileName) -> tuple[Person, ...]:
+        """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""
+        asset = file if isinstance(file, Asset) else self.upload(file)
+        return self._ask(_protocol.find_persons(asset))
 
     def run(
         self,

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.orchestrator.artifacts import ArtifactStore, Upload
-from services.orchestrator.convert import from_asset, to_tenant
+from services.orchestrator.casting import list_persons
+from services.orchestrator.convert import from_asset, from_person, to_tenant
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.refusal import Refusal
@@ -54,7 +55,11 @@ class AssetCalls:
         self, request: pb.InspectAssetRequest, context: grpc.aio.ServicerContext
     ) -> pb.InspectAssetResponse:
         self._artifacts.path_of(request.digest)
-        return pb.InspectAssetResponse(info=await self._stages.inspect(request.digest))
+        response = pb.InspectAssetResponse(info=await self._stages.inspect(request.digest))
+        if request.persons and response.info.HasField("video"):
+            analysis, persons = await list_persons(self._stages, self._artifacts, request.digest)
+            response.persons.extend(from_person(analysis, person) for person in persons)
+        return response
 
 
 async def _receive(upload: Upload, requests: AsyncIterator[pb.UploadAssetRequest], size: int) -> None:

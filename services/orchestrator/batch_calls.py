@@ -26,7 +26,7 @@ class BatchCalls:
         for number, wanted in enumerate(request.jobs):
             try:
                 jobs.append(to_new_job(wanted, tenant))
-                for digest in (wanted.video, wanted.audio):
+                for digest in jobs[-1].assets:
                     self._artifacts.path_of(digest)
             except Refusal as refusal:
                 message, about = f"job {number} of the batch: {refusal.message}", {**refusal.metadata, "item": number}

@@ -18,6 +18,7 @@ class OrchestratorConfig:
     restorer: str = "127.0.0.1:50054"
     lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
+    segment_seconds: float = 4.0  # of video that a crash loses at most; the same for all workers
     keep_days: float = 30.0  # for which ended jobs, their results, and uploads not used since are kept
     free_bytes: int = 1 << 30  # of the store's disk that uploads and new jobs leave free
     max_jobs: int = 10_000  # that have not ended; further ones are refused

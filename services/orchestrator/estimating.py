@@ -30,19 +30,28 @@ class Estimate:
     measured_jobs: int
 
 
-async def inspect_both(stages: Stages, job: NewJob) -> tuple[decoder_pb2.MediaInfo, decoder_pb2.MediaInfo]:
-    """The facts of a job's video and of its speech. Raises NO_VIDEO, NO_AUDIO, and what the decoder says of them."""
-    video, speech = await asyncio.gather(stages.inspect(job.video), stages.inspect(job.audio))
+async def inspect_all(stages: Stages, job: NewJob) -> Facts:
+    """What the containers say of a job's files; the job itself goes by the frames.
+
+    Raises NO_VIDEO, NO_AUDIO, and what the decoder says of the files.
+    """
+    options = JobOptions.from_json(job.options)
+    begin = {speaker.audio: speaker.start for speaker in options.speakers} or {job.audio: 0.0}
+    video, *speeches = await asyncio.gather(*map(stages.inspect, [job.video, *begin]))
     if not video.HasField("video"):
         raise Refusal("NO_VIDEO", "the file given as video has sound but no pictures", digest=job.video)
-    if not speech.HasField("audio"):
-        raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=job.audio)
-    return video, speech
+    for speech, digest in zip(speeches, begin, strict=True):
+        if not speech.HasField("audio"):
+            raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=digest)
+    spoken = max(start + _seconds(speech) for start, speech in zip(begin.values(), speeches, strict=True))
+    return _foresee(video, spoken, options)
 
 
-def foresee(video: decoder_pb2.MediaInfo, speech: decoder_pb2.MediaInfo, options: JobOptions) -> Facts:
-    """From what the containers say; the job itself goes by the frames."""
-    spoken = float(to_fraction(speech.audio.duration) or to_fraction(speech.duration) or 0)
+def _seconds(info: decoder_pb2.MediaInfo) -> float:
+    return float(to_fraction(info.audio.duration) or to_fraction(info.duration) or 0)
+
+
+def _foresee(video: decoder_pb2.MediaInfo, spoken: float, options: JobOptions) -> Facts:
     rate, duration = float(PHOTO_RATE), spoken
     if video.kind != decoder_pb2.MediaInfo.KIND_PHOTO:
         rate = float(to_fraction(video.video.frame_rate) or PHOTO_RATE)

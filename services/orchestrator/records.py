@@ -69,7 +69,10 @@ class ErrorRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED."""
+    """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED.
+
+    `assets`: digests of all files that the job needs, those that the options name as well.
+    """
 
     video: str  # digest
     audio: str  # digest
@@ -77,6 +80,7 @@ class NewJob:
     tenant: str = ""
     priority: int = 0
     deadline: int | None = None
+    assets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

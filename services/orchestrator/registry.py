@@ -34,11 +34,7 @@ _EVENTS = (
     .order_by(event.c.number)
     .limit(sa.bindparam("most"))
 )
-_USE_ASSETS = (
-    sa.update(asset)
-    .where(asset.c.digest.in_([sa.bindparam("video"), sa.bindparam("audio")]))
-    .values(use_time=sa.bindparam("now"))
-)
+_USE_ASSET = sa.update(asset).where(asset.c.digest == sa.bindparam("of")).values(use_time=sa.bindparam("now"))
 _BATCH = sa.select(job).where(job.c.batch == sa.bindparam("batch")).order_by(job.c.number)
 _BATCH_STATES = (
     sa.select(job.c.state, sa.func.count().label("jobs"))
@@ -193,7 +189,8 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
     row = tx.insert(job, values, unless="request_id")
     if row is None:
         return None
-    tx.run(_USE_ASSETS, video=new.video, audio=new.audio, now=tx.now)
+    for digest in new.assets:
+        tx.run(_USE_ASSET, of=digest, now=tx.now)
     return change_job(tx, row, {}, "Queued.")
 
 

@@ -18,9 +18,8 @@ from services.orchestrator.convert import (
     to_new_job,
     to_tenant,
 )
-from services.orchestrator.estimating import estimate, foresee, inspect_both
+from services.orchestrator.estimating import estimate, inspect_all
 from services.orchestrator.keeper import Keeper
-from services.orchestrator.options import JobOptions
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -71,10 +70,10 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
-        for digest in (new.video, new.audio):
+        for digest in new.assets:
             self._artifacts.path_of(digest)
         if request.validate_only:
-            await inspect_both(self._stages, new)
+            await inspect_all(self._stages, new)
             return pb.CreateJobResponse(job=request.job)
         await in_thread(self._artifacts.check_room)
         job = await in_thread(self._store.create_job, new, request.request_id or None)
@@ -84,7 +83,9 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         self, request: pb.EstimateJobRequest, context: grpc.aio.ServicerContext
     ) -> pb.EstimateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
-        facts = foresee(*await inspect_both(self._stages, new), JobOptions.from_json(new.options))
+        for digest in new.assets:
+            self._artifacts.path_of(digest)
+        facts = await inspect_all(self._stages, new)
         costs = await in_thread(self._store.latest_costs)
         ahead = await in_thread(self._store.count_ahead, new)
         return from_estimate(estimate(facts, costs), ahead)

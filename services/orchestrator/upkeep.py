@@ -1,5 +1,6 @@
 """What nobody asks for: jobs past their deadline end, old ones are forgotten, and files nobody refers to are named."""
 
+import re
 from collections.abc import Collection
 
 import sqlalchemy as sa
@@ -23,7 +24,8 @@ _LATE = (
 )
 _OLD = sa.select(job.c.id).where(job.c.end_time < sa.bindparam("before", type_=sa.BigInteger)).limit(_AT_ONCE)
 _DELETE = sa.delete(job).where(job.c.id == sa.bindparam("of"), job.c.end_time.is_not(None))
-_OF_JOBS = sa.select(job.c.video, job.c.audio, job.c.result, job.c.report)
+_OF_JOBS = sa.select(job.c.video, job.c.audio, job.c.options, job.c.result, job.c.report)
+_DIGEST = re.compile(r'"([0-9a-f]{64})"')  # as it stands in JSON
 # What a job that is not done can be taken up from; the segments of one that is lie in its result.
 _OF_SEGMENTS = (
     sa.select(segment.c.digest)
@@ -74,7 +76,10 @@ class Upkeep:
     def live_digests(self, seconds: float) -> set[str]:
         """Of the files that jobs refer to, and of the uploads used within so long."""
         with self._database.reading() as tx:
-            live = {digest for row in tx.all(_OF_JOBS) for digest in row.values() if digest}
+            live: set[str] = set()
+            for row in tx.all(_OF_JOBS):
+                live |= {row[name] for name in ("video", "audio", "result", "report") if row[name]}
+                live.update(_DIGEST.findall(row["options"]))  # speakers' speeches, photos of faces
             live |= {row["digest"] for row in tx.all(_OF_SEGMENTS)}
             return live | {row["digest"] for row in tx.all(_OF_UPLOADS, since=tx.after(-seconds))}
 

@@ -13,7 +13,8 @@ import structlog
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.leases import claim, give_back, record_error, while_held
-from services.orchestrator.making import Beacon, JobRun
+from services.orchestrator.making import JobRun
+from services.orchestrator.progress import Beacon
 from services.orchestrator.records import JobRecord, Lease
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore

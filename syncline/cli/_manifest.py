@@ -16,9 +16,10 @@ from typing import Any
 
 import typer
 
-from syncline.types import Options
+from syncline.cli._faces import parse_face
+from syncline.types import FaceBox, Options
 
-_OWN = ("video", "audio", "out", "priority")
+_OWN = ("video", "audio", "out", "priority", "face")
 _NUMBERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
@@ -33,6 +34,7 @@ class Item:
     out: str
     priority: int
     options: Options
+    face: int | FaceBox | Path | None = None  # None: auto
 
 
 def read_manifest(path: Path, options: Options) -> list[Item]:
@@ -58,7 +60,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _read_value(name: str, text: str) -> Any:
     """As the option's type has it; text that is no such value goes to the server's check."""
-    hint = str(Options.__annotations__.get(name, "int" if name == "priority" else "str"))
+    hint = "int" if name == "priority" else "str" if name in _OWN else str(Options.__annotations__.get(name))
     for kind, read in _NUMBERS.items():
         if kind in hint:
             try:
@@ -82,7 +84,7 @@ def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _to_item(path: Path, line: int, row: Mapping[str, Any], options: Options) -> Item:
-    known = (*_OWN, *Options.__annotations__)
+    known = dict.fromkeys((*_OWN, *Options.__annotations__))
     for name in row:
         if name not in known:
             raise _wrong(path, line, f"there is no {name!r}; there are {', '.join(known)}")
@@ -99,7 +101,9 @@ def _to_item(path: Path, line: int, row: Mapping[str, Any], options: Options) ->
     if not isinstance(priority, int):
         raise _wrong(path, line, f"priority is {priority!r}, not a whole number")
     own: Any = {name: value for name, value in row.items() if name not in _OWN}
-    return Item(video, audio, out, priority, {**options, **own})
+    photo = path.parent / str(row.get("face", ""))
+    face = photo if photo.is_file() else parse_face(str(row.get("face", "auto")))
+    return Item(video, audio, out, priority, {**options, **own}, face)
 
 
 def _check(items: list[Item]) -> list[Item]:

@@ -19,11 +19,12 @@ from syncline.cli._text import (
     describe_event,
     describe_job,
     describe_media,
+    describe_person,
     describe_progress,
     row_of_job,
 )
 from syncline.errors import SynclineError
-from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo
+from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person
 
 
 class Output(AbstractContextManager["Output"]):
@@ -70,6 +71,9 @@ class Output(AbstractContextManager["Output"]):
 
     def estimate(self, estimate: Estimate) -> None:
         self.line(describe_estimate(estimate), type="estimate", estimate=estimate)
+
+    def person(self, person: Person) -> None:
+        self.line(describe_person(person), type="person", person=person)
 
     def _retrying(self, details: stamina.instrumentation.RetryDetails) -> None:
         error = details.caused_by

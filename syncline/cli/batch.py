@@ -10,17 +10,22 @@ from typing import Annotated
 import typer
 
 from syncline import _protocol
+from syncline.cli._faces import upload_face
 from syncline.cli._manifest import Item, make_matrix, read_manifest
 from syncline.cli._options import (
+    ClosureStrength,
     Crf,
     Data,
+    IdleMotion,
     Json,
+    MouthIntensity,
+    Padding,
     Preset,
     RestorerStrength,
     ServerOrOwn,
+    Smoothing,
     SyncMode,
     Tenant,
-    job_options,
     report_path,
 )
 from syncline.cli._output import Output, open_output
@@ -28,7 +33,7 @@ from syncline.cli._server import reach
 from syncline.cli._transfers import save, upload
 from syncline.client import Client
 from syncline.errors import Exhausted, SynclineError
-from syncline.types import Asset, Job, JobState
+from syncline.types import Asset, Job, JobState, Options
 
 _LOOK_SECONDS = 1.0  # between looks at the jobs
 _FILE = {"exists": True, "dir_okay": False, "readable": True}
@@ -49,6 +54,11 @@ def batch(
     crf: Crf = None,
     preset: Preset = None,
     restorer_strength: RestorerStrength = None,
+    mouth_intensity: MouthIntensity = None,
+    smoothing: Smoothing = None,
+    closure_strength: ClosureStrength = None,
+    padding: Padding = None,
+    idle_motion: IdleMotion = None,
     server: ServerOrOwn = None,
     tenant: Tenant = "",
     data: Data = None,
@@ -57,7 +67,17 @@ def batch(
     """Make many videos. Run again, it goes on where it stopped; Ctrl-C leaves the jobs with the server."""
     if (manifest is None) != bool(video and audio):
         raise typer.BadParameter("name a manifest, or at least one --video and one --audio")
-    options = job_options(sync_mode, crf, preset, restorer_strength)
+    options = Options(
+        sync_mode=sync_mode,
+        crf=crf,
+        preset=preset,
+        restorer_strength=restorer_strength,
+        mouth_intensity=mouth_intensity,
+        smoothing=smoothing,
+        closure_strength=closure_strength,
+        padding=padding,
+        idle_motion=idle_motion,
+    )
     items = read_manifest(manifest, options) if manifest else make_matrix(video or [], audio or [], options)
     out.mkdir(parents=True, exist_ok=True)
     with open_output(json) as output, reach(server, data, output, tenant) as client:
@@ -110,9 +130,12 @@ class _Batch:
 
     def _create(self, item: Item) -> Job:
         video, audio = (self._upload(path) for path in (item.video, item.audio))
-        about = [video.digest, audio.digest, item.out, item.priority, sorted(item.options.items())]
+        options = item.options.copy()
+        if item.face is not None:
+            options["face"] = upload_face(item.face, lambda path, _: self._upload(path))
+        about = [video.digest, audio.digest, item.out, item.priority, sorted(options.items())]
         request = str(uuid.uuid5(_REQUESTS, json.dumps(about, default=str)))
-        job = self._client.create_job(video, audio, request, priority=item.priority, **item.options)
+        job = self._client.create_job(video, audio, request, priority=item.priority, **options)
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             job = self._client.retry(job)
         return job

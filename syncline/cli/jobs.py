@@ -7,49 +7,72 @@ import typer
 from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
+    ClosureStrength,
     Crf,
+    Face,
+    IdleMotion,
     JobName,
     Json,
+    MouthIntensity,
     Out,
+    Padding,
     Preset,
     Priority,
     RestorerStrength,
     Server,
+    Smoothing,
+    Speakers,
+    Speech,
     SyncMode,
     Tenant,
     Video,
     check_out,
     full_name,
-    job_options,
 )
 from syncline.cli._output import open_output
-from syncline.cli._transfers import save, upload_both
+from syncline.cli._transfers import queue_job, save, upload
 from syncline.client import Client
 from syncline.types import NewJob, Options
 
 
 def submit(
     video: Video,
-    audio: Audio,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     sync_mode: SyncMode = None,
     crf: Crf = None,
     preset: Preset = None,
     restorer_strength: RestorerStrength = None,
+    mouth_intensity: MouthIntensity = None,
+    smoothing: Smoothing = None,
+    closure_strength: ClosureStrength = None,
+    padding: Padding = None,
+    idle_motion: IdleMotion = None,
     priority: Priority = 0,
     server: Server = DEFAULT_SERVER,
     tenant: Tenant = "",
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
+    options = Options(
+        sync_mode=sync_mode,
+        crf=crf,
+        preset=preset,
+        restorer_strength=restorer_strength,
+        mouth_intensity=mouth_intensity,
+        smoothing=smoothing,
+        closure_strength=closure_strength,
+        padding=padding,
+        idle_motion=idle_motion,
+    )
     with open_output(json) as output, Client(server, tenant) as client:
-        assets = upload_both(client, video, audio, output)
-        options = job_options(sync_mode, crf, preset, restorer_strength)
-        output.job(client.create_job(*assets, priority=priority, **options))
+        output.job(queue_job(client, video, audio, face, speaker or (), options, output, priority))
 
 
 def estimate(
     video: Video,
-    audio: Audio,
+    audio: Speech,
     sync_mode: SyncMode = None,
     server: Server = DEFAULT_SERVER,
     tenant: Tenant = "",
@@ -57,8 +80,8 @@ def estimate(
 ) -> None:
     """Tell what a job would cost, and what is wrong with its files, without queueing it."""
     with open_output(json) as output, Client(server, tenant) as client:
-        assets = upload_both(client, video, audio, output)
-        output.estimate(client.estimate(NewJob(*assets, Options(sync_mode=sync_mode))))
+        uploaded, heard = (upload(client, path, f"upload {path.name}", output) for path in (video, audio))
+        output.estimate(client.estimate(NewJob(uploaded, heard, Options(sync_mode=sync_mode))))
 
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
