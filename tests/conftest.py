@@ -24,3 +24,7 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip(HOW)
     with running() as server:
         yield server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="every fault on every service; takes some ten minutes")

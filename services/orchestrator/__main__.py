@@ -16,7 +16,9 @@ def load(config: OrchestratorConfig) -> OrchestratorServicer:
     store.take_alone()
     stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
     keeper = Keeper(store, artifacts, config.keep_days * 24 * 3600)
-    worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
+    worker = None
+    if "worker" in config.roles:
+        worker = Worker(store, artifacts, stages, config.lease_seconds, config.segment_seconds)
     return OrchestratorServicer(store, artifacts, stages, keeper, worker, api="api" in config.roles)
 
 

@@ -30,6 +30,8 @@ GRACE_SECONDS = (
 )
 SCRATCH_SECONDS = 60  # between creating a scratch file and locking it lies less than this
 
+# What a network's file system says while its server is away.
+_GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -56,10 +58,12 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 @contextmanager
 def refuse_full_disk() -> Iterator[None]:
-    """Turns "no space left", of the system or of FFmpeg, into DISK_FULL."""
+    """Turns "no space left", of the system or of FFmpeg, into DISK_FULL, and a disk that went away into its like."""
     try:
         yield
     except OSError as error:
+        if error.errno in _GONE:
+            raise Refusal("SERVICE_UNAVAILABLE", f"The store's disk cannot be reached: {error.strerror}.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Refusal("DISK_FULL", "The store's disk is full: free some space, then try again.") from error
@@ -178,15 +182,21 @@ class ArtifactStore:
     def scratch(self, suffix: str = "") -> Iterator[Path]:
         """An empty file of one's own on the store's disk, gone after the block unless adopt() moved it.
 
-        A full disk inside the block becomes Refusal DISK_FULL.
+        A full disk inside the block becomes Refusal DISK_FULL, one that went away SERVICE_UNAVAILABLE.
         """
         path = self._root / "scratch" / f"{uuid.uuid4().hex}{suffix}"
-        with refuse_full_disk(), path.open("xb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)  # says for as long as its process lives that the file is not stale
-                yield path
-            finally:
-                path.unlink(missing_ok=True)
+        try:
+            with refuse_full_disk(), path.open("xb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # says for as long as its process lives that the file is not stale
+                    yield path
+                finally:
+                    path.unlink(missing_ok=True)
+        except FileNotFoundError as error:
+            if path.parent.is_dir():
+                raise
+            message = f"The store's disk is not at {self._root}: was it unmounted?"
+            raise Refusal("SERVICE_UNAVAILABLE", message) from error
 
     # Clean-up
 
@@ -196,6 +206,7 @@ class ArtifactStore:
         `find_live`: digests of the assets that somebody needs. One that changed within `grace` seconds is spared: who
         needs it may just be writing that down.
         """
+        self._sweep()
         now = time.time()
         for path in (self._root / "artifacts").glob("*/*"):
             _remove_older(path, now - seconds)

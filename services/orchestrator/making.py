@@ -75,6 +75,7 @@ class JobRun:
     stages: Stages
     owner: str
     lease_seconds: float
+    segment_seconds: Fraction
     job: JobRecord
     lease: Lease
     progress: Beacon
@@ -91,7 +92,7 @@ class JobRun:
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
         known, engines, render = await self._get_ready(options, metadata, seconds)
-        plan_digest, spans = _digest_of(render, engines), cut_segments(render.timeline)
+        plan_digest, spans = _digest_of(render, engines), cut_segments(render.timeline, self.segment_seconds)
         pixels = render.encode.format.width * render.encode.format.height
         await tell(self.store.plan_segments, self.lease, plan_digest, spans, float(render.timeline.duration), pixels)
         with timed(seconds, "render"):

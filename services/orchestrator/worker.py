@@ -7,6 +7,7 @@ import platform
 import time
 import uuid
 from collections.abc import Coroutine
+from fractions import Fraction
 from typing import Any
 
 import structlog
@@ -30,11 +31,19 @@ _UNFIT_SECONDS = 60.0  # without helping, once a job was planned by engines othe
 class Worker:
     """Runs until cancelled. Everything a job needs again after a crash lies in the store or is derived from it."""
 
-    def __init__(self, store: JobStore, artifacts: ArtifactStore, stages: Stages, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        artifacts: ArtifactStore,
+        stages: Stages,
+        lease_seconds: float,
+        segment_seconds: float = 4.0,
+    ) -> None:
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
         self._lease_seconds = lease_seconds
+        self._segment_seconds = Fraction(segment_seconds)
         self._owner = f"{platform.node()[:64]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._no_help_before = 0.0
 
@@ -72,9 +81,8 @@ class Worker:
         return True
 
     def _open(self, job: JobRecord, lease: Lease, progress: Beacon) -> JobRun:
-        return JobRun(
-            self._store, self._artifacts, self._stages, self._owner, self._lease_seconds, job, lease, progress
-        )
+        terms = (self._owner, self._lease_seconds, self._segment_seconds)
+        return JobRun(self._store, self._artifacts, self._stages, *terms, job, lease, progress)
 
     async def _work(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
         _log.info("begun", job=lease.job, segment=lease.segment)
