@@ -28,9 +28,10 @@ def find_programs() -> Path | None:
 
 
 class Postgres:
-    """Serves on loopback and in a folder of its own; keeps nothing safe from a power cut."""
+    """Serves on loopback and in a folder of its own; `durable`: what it confirms outlives a power cut."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    def __init__(self, folder: Path, programs: Path, durable: bool = False) -> None:
+        self._durable = durable
         self._folder = folder
         self._programs = programs
         self._user = _someone() if os.geteuid() == 0 else None  # the server refuses to be root
@@ -43,7 +44,11 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        settings = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        settings = {
+            "fsync": "on" if self._durable else "off",
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+        }
         settings |= {"max_connections": "200", "shared_buffers": "16MB"}
         command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), "-p", str(self._port)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -79,13 +84,13 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Postgres]:
+def running(durable: bool = False) -> Iterator[Postgres]:
     """Raises FileNotFoundError, saying how to get it, when the server is not installed."""
     programs = find_programs()
     if programs is None:
         raise FileNotFoundError(HOW)
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
-        server = Postgres(Path(folder), programs)
+        server = Postgres(Path(folder), programs, durable)
         server.start()
         try:
             yield server

@@ -21,11 +21,6 @@ from services.runtime.refusal import Refusal
 BUSY_SECONDS = 30  # how long a writer waits for its turn
 Row = Mapping[Any, Any]  # by the names of columns
 
-_CLOCKS = {
-    "sqlite": "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
-    "postgresql": "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
-}
-
 
 class Prepared:
     """The SQL of one statement, and the values that it has of its own."""
@@ -36,6 +31,7 @@ class Prepared:
         self.text = str(compiled)
         self._own = compiled.construct_params(_check=False)
         self._order = compiled.positiontup
+        self.columns: list[str] | None = None  # of its rows; known once it has run, and empty when there are none
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
         """As the driver wants them."""
@@ -130,10 +126,9 @@ class Transaction:
         # The driver's own cursor: what SQLAlchemy learns of each result costs more than the result.
         cursor = self.connection.connection.cursor()
         cursor.execute(prepared.text, prepared.parameters(values))
-        if cursor.description is None:
-            return []
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        if prepared.columns is None:
+            prepared.columns = [column[0] for column in cursor.description or ()]
+        return [dict(zip(prepared.columns, row, strict=True)) for row in cursor.fetchall()] if prepared.columns else []
 
 
 class Database:
@@ -171,10 +166,10 @@ class Database:
         driver: Any = engine.dialect.loaded_dbapi
         failures = (sa.exc.OperationalError, sa.exc.InterfaceError, driver.OperationalError, driver.InterfaceError)
         try:
-            with engine.connect() as connection, connection.begin():
-                cursor: Any = connection.connection.cursor()
-                cursor.execute(_CLOCKS[engine.dialect.name])
-                yield Transaction(connection, self._statements, cursor.fetchone()[0])
+            connection, now = _begin(engine, failures)
+            with connection:
+                yield Transaction(connection, self._statements, now)
+                connection.commit()
         except failures as error:
             if "disk is full" in str(error):
                 raise Refusal(
@@ -208,9 +203,35 @@ class Database:
             self._lock = None
 
 
+def _begin(engine: Engine, failures: tuple[type[Exception], ...]) -> tuple[Connection, int]:
+    """A connection in a transaction, and the database's own time in milliseconds since the Unix epoch."""
+    connection = engine.connect()
+    connection.begin()
+    if engine.dialect.name == "sqlite":
+        return connection, time.time_ns() // 1_000_000  # its clock is this host's
+    try:
+        return connection, _ask_time(connection)
+    except failures:  # it lay in the pool while the database was restarted
+        connection.invalidate()
+        connection.close()
+    connection = engine.connect()
+    connection.begin()
+    try:
+        return connection, _ask_time(connection)
+    except failures:
+        connection.close()
+        raise
+
+
+def _ask_time(connection: Connection) -> int:
+    cursor: Any = connection.connection.cursor()
+    cursor.execute("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+    return int(cursor.fetchone()[0])
+
+
 def _create_engine(url: str) -> Engine:
     if sa.make_url(url).get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
+        return sa.create_engine(url)
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_on_sqlite)
@@ -240,7 +261,8 @@ def _retry_while_locked(call: Callable[[], object]) -> None:
 def _begin_on_sqlite(connection: Connection) -> None:
     # IMMEDIATE: a transaction that begins by reading and then writes would fail if another wrote in between.
     writing = connection.get_execution_options().get("writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    cursor: Any = connection.connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def _migrate(connection: Connection) -> None:
