@@ -2,8 +2,8 @@
 
     python -m benchmarks.store
 
-A job is claimed and finished, or a segment is claimed and published: two transactions each, both on disk before they are
-told. Beside them the floor: how many times a second this disk confirms a write.
+A job is claimed and finished, or a segment is claimed and published: two transactions each, both on disk before they
+are told. Beside them the floor: how many times a second this disk confirms a write.
 """
 
 import os

@@ -107,6 +107,11 @@ def list_jobs(page_token: str, states: Iterable[types.JobState | str], tenant: s
     )
 
 
+def import_asset(uri: str) -> Question[types.Asset]:
+    request = pb.ImportAssetRequest(uri=uri)
+    return Question("ImportAsset", request, lambda response: _convert.from_asset(response.asset), seconds=3600.0)
+
+
 def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
     request = pb.InspectAssetRequest(digest=digest_of(asset))
     return Question(

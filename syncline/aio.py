@@ -65,6 +65,10 @@ class AsyncClient:
         upload = Upload(path, await asyncio.to_thread(describe_file, path), on_progress)
         return await self._retry_stream(upload.may_retry, self._converse, upload)
 
+    async def import_asset(self, uri: str) -> Asset:
+        """Has the server fetch a file by itself: "https://host/path" or "file:path", as its configuration allows."""
+        return await self._ask(_protocol.import_asset(uri))
+
     async def create_job(
         self,
         video: Asset | str,

@@ -64,6 +64,10 @@ class Client:
         upload = Upload(path, describe_file(path), on_progress)
         return self._retry_stream(upload.may_retry, self._converse, upload)
 
+    def import_asset(self, uri: str) -> Asset:
+        """Has the server fetch a file by itself: "https://host/path" or "file:path", as its configuration allows."""
+        return self._ask(_protocol.import_asset(uri))
+
     def create_job(
         self,
         video: Asset | str,

@@ -16,9 +16,11 @@
     │   ├── InvalidName             a digest or resource name is not of its form
     │   ├── InvalidBatch            a batch's size, shape or pixel format does not fit its stream
     │   ├── OutOfOrder              a stream's message came before or after its turn
+    │   ├── SourceForbidden         the server may not read that path or address
     │   └── ChecksumMismatch        bytes do not have the digest they were announced with
     ├── NotFound                    NOT_FOUND
     │   ├── AssetNotFound
+    │   ├── SourceNotFound
     │   ├── JobNotFound
     │   └── BatchNotFound
     ├── FailedPrecondition          FAILED_PRECONDITION: not now, and not by trying again
@@ -140,6 +142,10 @@ class OutOfOrder(InvalidInput):
     """A stream's message came before or after its turn."""
 
 
+class SourceForbidden(InvalidInput):
+    """The server may not read that path or address."""
+
+
 class ChecksumMismatch(InvalidInput):
     """Bytes do not have the digest they were announced with."""
 
@@ -152,6 +158,10 @@ class NotFound(SynclineError):
 
 class AssetNotFound(NotFound):
     """No asset of that digest is stored."""
+
+
+class SourceNotFound(NotFound):
+    """There is nothing at that path or address."""
 
 
 class JobNotFound(NotFound):

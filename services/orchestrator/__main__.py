@@ -19,7 +19,8 @@ def load(config: OrchestratorConfig) -> OrchestratorServicer:
     worker = None
     if "worker" in config.roles:
         worker = Worker(store, artifacts, stages, config.lease_seconds, config.segment_seconds)
-    return OrchestratorServicer(store, artifacts, stages, keeper, worker, api="api" in config.roles)
+    imports = config.import_rules
+    return OrchestratorServicer(store, artifacts, stages, keeper, worker, imports, api="api" in config.roles)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import grpc
 from services.orchestrator.artifacts import ArtifactStore, Upload
 from services.orchestrator.casting import list_persons
 from services.orchestrator.convert import from_asset, from_person, to_tenant
+from services.orchestrator.importing import ImportRules, import_asset
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.refusal import Refusal
@@ -20,6 +21,7 @@ class AssetCalls:
     _store: JobStore
     _artifacts: ArtifactStore
     _stages: Stages
+    _imports: ImportRules
 
     async def UploadAsset(
         self, requests: AsyncIterator[pb.UploadAssetRequest], context: grpc.aio.ServicerContext
@@ -38,6 +40,15 @@ class AssetCalls:
         stored = await in_thread(upload.finish)
         await in_thread(self._store.put_asset, stored, tenant)
         yield pb.UploadAssetResponse(asset=from_asset(stored))
+
+    async def ImportAsset(
+        self, request: pb.ImportAssetRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ImportAssetResponse:
+        tenant = to_tenant(context)
+        await in_thread(self._store.check_room, tenant, 0)
+        stored = await in_thread(import_asset, self._artifacts, self._imports, request.uri)
+        await in_thread(self._store.put_asset, stored, tenant)
+        return pb.ImportAssetResponse(asset=from_asset(stored))
 
     async def DownloadAsset(
         self, request: pb.DownloadAssetRequest, context: grpc.aio.ServicerContext

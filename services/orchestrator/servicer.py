@@ -19,6 +19,7 @@ from services.orchestrator.convert import (
     to_tenant,
 )
 from services.orchestrator.estimating import estimate, inspect_all
+from services.orchestrator.importing import ImportRules
 from services.orchestrator.keeper import Keeper
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
@@ -43,8 +44,10 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         stages: Stages,
         keeper: Keeper,
         worker: Worker | None,
+        imports: ImportRules,
         api: bool = True,
     ) -> None:
+        self._imports = imports
         self._api = api
         self._store = store
         self._artifacts = artifacts

@@ -11,8 +11,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -29,8 +30,8 @@ _NUMBERS: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True)
 class Item:
-    video: Path
-    audio: Path
+    video: Path | str  # a path, or what the server fetches by itself
+    audio: Path | str
     out: str
     priority: int
     options: Options
@@ -88,13 +89,7 @@ def _to_item(path: Path, line: int, row: Mapping[str, Any], options: Options) ->
     for name in row:
         if name not in known:
             raise _wrong(path, line, f"there is no {name!r}; there are {', '.join(known)}")
-    files = []
-    for name in ("video", "audio"):
-        file = path.parent / str(row.get(name, ""))
-        if not file.is_file():
-            raise _wrong(path, line, f"{name}: there is no file {row.get(name, '')!r}")
-        files.append(file)
-    video, audio = files
+    video, audio = (_to_file(path, line, name, str(row.get(name, ""))) for name in ("video", "audio"))
     out, priority = str(row.get("out") or _default_out(video, audio)), row.get("priority", 0)
     if PurePath(out).is_absolute() or ".." in PurePath(out).parts:
         raise _wrong(path, line, f"out is {out!r}; it must lie within the batch's folder")
@@ -104,6 +99,15 @@ def _to_item(path: Path, line: int, row: Mapping[str, Any], options: Options) ->
     photo = path.parent / str(row.get("face", ""))
     face = photo if photo.is_file() else parse_face(str(row.get("face", "auto")))
     return Item(video, audio, out, priority, {**options, **own}, face)
+
+
+def _to_file(path: Path, line: int, name: str, text: str) -> Path | str:
+    if text.startswith(("https://", "file:")):
+        return text
+    file = path.parent / text
+    if not file.is_file():
+        raise _wrong(path, line, f"{name}: there is no file {text!r}")
+    return file
 
 
 def _check(items: list[Item]) -> list[Item]:
@@ -117,8 +121,9 @@ def _check(items: list[Item]) -> list[Item]:
     return items
 
 
-def _default_out(video: Path, audio: Path) -> str:
-    return f"{video.stem}-{audio.stem}.mp4"
+def _default_out(video: Path | str, audio: Path | str) -> str:
+    stems = [PurePosixPath(urlsplit(file).path).stem if isinstance(file, str) else file.stem for file in (video, audio)]
+    return f"{'-'.join(stems)}.mp4"
 
 
 def _wrong(path: Path, line: int, what: str) -> typer.BadParameter:

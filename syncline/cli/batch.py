@@ -100,7 +100,7 @@ class _Batch:
         self._output = output
         self._folder = folder
         self._entries = [_Entry(item) for item in items]
-        self._assets: dict[Path, Asset] = {}
+        self._assets: dict[Path | str, Asset] = {}
         self._told = ""
 
     def run(self) -> int:
@@ -140,10 +140,12 @@ class _Batch:
             job = self._client.retry(job)
         return job
 
-    def _upload(self, path: Path) -> Asset:
-        if path not in self._assets:
-            self._assets[path] = upload(self._client, path, f"upload {path.name}", self._output)
-        return self._assets[path]
+    def _upload(self, file: Path | str) -> Asset:
+        if isinstance(file, str) and file not in self._assets:
+            self._assets[file] = self._client.import_asset(file)
+        elif isinstance(file, Path) and file not in self._assets:
+            self._assets[file] = upload(self._client, file, f"upload {file.name}", self._output)
+        return self._assets[file]
 
     def _settle(self, entry: _Entry, job: Job) -> None:
         """Looks at the job again, and writes down the result once it has ended."""

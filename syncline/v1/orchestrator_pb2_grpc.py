@@ -40,6 +40,11 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetResponse.FromString,
                 _registered_method=True)
+        self.ImportAsset = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/ImportAsset',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetResponse.FromString,
+                _registered_method=True)
         self.DownloadAsset = channel.unary_stream(
                 '/syncline.v1.OrchestratorService/DownloadAsset',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetRequest.SerializeToString,
@@ -116,6 +121,14 @@ class OrchestratorServiceServicer:
         Open; Opened says from which byte on the server wants it (its size: nothing, it is already there); the client sends
         the rest in order and half-closes; the server checks the digest and answers with the asset. Broken off, the next
         upload of the same digest goes on where this one stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportAsset(self, request, context):
+        """Has the server fetch a file into the store by itself. Only what its configuration allows: files under one folder,
+        https addresses of named hosts; never an address of an internal network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,6 +236,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetResponse.SerializeToString,
             ),
+            'ImportAsset': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportAsset,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetResponse.SerializeToString,
+            ),
             'DownloadAsset': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadAsset,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetRequest.FromString,
@@ -317,6 +335,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/UploadAsset',
             syncline_dot_v1_dot_orchestrator__pb2.UploadAssetRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.UploadAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAsset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/ImportAsset',
+            syncline_dot_v1_dot_orchestrator__pb2.ImportAssetRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.ImportAssetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,7 +24,8 @@ _READY_SECONDS = 90.0
 class Cluster:
     """Services by name: decoder, detector, lipsync, restorer, api, worker1, worker2, ..."""
 
-    def __init__(self, folder: Path, database: str, workers: int = 2) -> None:
+    def __init__(self, folder: Path, database: str, workers: int = 2, segment_seconds: float = SEGMENT_SECONDS) -> None:
+        self._segment_seconds = segment_seconds
         self.folder = folder
         self.data = folder / "data"
         self.data.mkdir(parents=True)
@@ -63,7 +64,7 @@ class Cluster:
             "ORCHESTRATOR_DATABASE": self._database,
             "ORCHESTRATOR_ROLES": role,
             "ORCHESTRATOR_LEASE_SECONDS": str(LEASE_SECONDS),
-            "ORCHESTRATOR_SEGMENT_SECONDS": str(SEGMENT_SECONDS),
+            "ORCHESTRATOR_SEGMENT_SECONDS": str(self._segment_seconds),
             "ORCHESTRATOR_STALL_SECONDS": "5",
         }
         with (self.folder / f"{name}.log").open("ab") as log:

@@ -81,6 +81,10 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         self.assets[asset.digest] = bytes(data)
         yield pb.UploadAssetResponse(asset=asset)
 
+    async def ImportAsset(self, request: Any, context: Any) -> Any:
+        await self._begin("ImportAsset", request, context)
+        return pb.ImportAssetResponse(asset=self.put(request.uri.encode()))
+
     async def DownloadAsset(self, request: Any, context: Any) -> AsyncIterator[Any]:
         fault = await self._begin("DownloadAsset", request, context)
         if request.digest not in self.assets:

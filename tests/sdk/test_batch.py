@@ -51,6 +51,15 @@ def test_a_jsonl_manifest(server: str, fake: FakeOrchestrator, media: Path) -> N
     assert lines_of(result)[-1] == {"type": "batch", "done": 2, "failed": 0, "running": 0, "total": 2}
 
 
+def test_what_the_server_fetches_is_not_sent(server: str, fake: FakeOrchestrator, media: Path) -> None:
+    (media / "manifest.csv").write_text("video,audio\nhttps://cdn.example.com/films/anna.mp4?size=1,file:one.wav\n")
+    assert invoke("batch", media / "manifest.csv", "-o", media / "out", "--server", server).exit_code == 0
+    assert written(media / "out") == {"anna-one.mp4"}
+    uris = [request.uri for request in fake.requests_of("ImportAsset")]
+    assert uris == ["https://cdn.example.com/films/anna.mp4?size=1", "file:one.wav"]
+    assert fake.requests_of("UploadAsset") == []
+
+
 def test_every_video_says_every_speech(server: str, media: Path) -> None:
     inputs: list[Any] = ["--video", media / "anna.mp4", "--video", media / "bob.mp4"]
     inputs += ["--audio", media / "one.wav", "--audio", media / "two.wav"]

@@ -376,3 +376,9 @@ def test_what_is_no_face_is_refused(client: Client, face: Face) -> None:
 
 def test_persons_of_a_video(client: Client, video: Path) -> None:
     assert client.persons(video) == (Person(1, 50, FaceBox(5, 6, 70, 80, 0.5), ((0.5, 2.5),)),)
+
+
+def test_import_names_what_the_server_fetches(client: Client, fake: FakeOrchestrator) -> None:
+    asset = client.import_asset("https://cdn.example.com/anna.mp4")
+    assert fake.requests_of("ImportAsset")[0].uri == "https://cdn.example.com/anna.mp4"
+    assert asset.digest in fake.assets
