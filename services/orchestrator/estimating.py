@@ -52,11 +52,15 @@ def _seconds(info: decoder_pb2.MediaInfo) -> float:
 
 
 def _foresee(video: decoder_pb2.MediaInfo, spoken: float, options: JobOptions) -> Facts:
-    rate, duration = float(PHOTO_RATE), spoken
+    rate, duration = float(options.frame_rate or PHOTO_RATE), spoken
     if video.kind != decoder_pb2.MediaInfo.KIND_PHOTO:
-        rate = float(to_fraction(video.video.frame_rate) or PHOTO_RATE)
+        rate = float(options.frame_rate or to_fraction(video.video.frame_rate) or PHOTO_RATE)
+        whole = float(to_fraction(video.duration) or spoken)
+        used = max(0.0, min(options.end or whole, whole) - (options.start or 0.0))
         if options.sync_mode == SyncMode.CUT_OFF:
-            duration = min(spoken, float(to_fraction(video.duration) or spoken))
+            duration = min(spoken, used)
+        elif options.sync_mode == SyncMode.SILENCE:
+            duration = used
     return Facts(duration, duration * rate * video.video.format.width * video.video.format.height / 1000)
 
 

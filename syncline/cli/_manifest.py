@@ -96,6 +96,8 @@ def _to_item(path: Path, line: int, row: Mapping[str, Any], options: Options) ->
     if not isinstance(priority, int):
         raise _wrong(path, line, f"priority is {priority!r}, not a whole number")
     own: Any = {name: value for name, value in row.items() if name not in _OWN}
+    if background := own.get("background_audio"):
+        own["background_audio"] = path.parent / str(background)
     photo = path.parent / str(row.get("face", ""))
     face = photo if photo.is_file() else parse_face(str(row.get("face", "auto")))
     return Item(video, audio, out, priority, {**options, **own}, face)

@@ -34,6 +34,8 @@ def queue_job(
         return upload(client, path, role, output)
 
     uploaded = send(video, "upload video")
+    if (background := options.get("background_audio")) is not None:
+        options["background_audio"] = send(Path(str(background)), "upload background audio")
     if wanted is not None:
         options["face"] = upload_face(wanted, send)
     if audio is not None:

@@ -11,23 +11,9 @@ import typer
 
 from syncline import _protocol
 from syncline.cli._faces import upload_face
+from syncline.cli._job_options import takes_job_options
 from syncline.cli._manifest import Item, make_matrix, read_manifest
-from syncline.cli._options import (
-    ClosureStrength,
-    Crf,
-    Data,
-    IdleMotion,
-    Json,
-    MouthIntensity,
-    Padding,
-    Preset,
-    RestorerStrength,
-    ServerOrOwn,
-    Smoothing,
-    SyncMode,
-    Tenant,
-    report_path,
-)
+from syncline.cli._options import Data, Json, ServerOrOwn, Tenant, report_path
 from syncline.cli._output import Output, open_output
 from syncline.cli._server import reach
 from syncline.cli._transfers import save, upload
@@ -41,6 +27,7 @@ _FILE = {"exists": True, "dir_okay": False, "readable": True}
 _REQUESTS = uuid.UUID("5a0c4f8e-6a39-4d36-9d5f-0b1d3f2f6c11")
 
 
+@takes_job_options
 def batch(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", file_okay=False, help="Folder of the results.")],
     manifest: Annotated[
@@ -50,15 +37,8 @@ def batch(
         list[Path] | None, typer.Option(help="Without a manifest: every video says every audio.", **_FILE)
     ] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="See --video.", **_FILE)] = None,
-    sync_mode: SyncMode = None,
-    crf: Crf = None,
-    preset: Preset = None,
-    restorer_strength: RestorerStrength = None,
-    mouth_intensity: MouthIntensity = None,
-    smoothing: Smoothing = None,
-    closure_strength: ClosureStrength = None,
-    padding: Padding = None,
-    idle_motion: IdleMotion = None,
+    *,
+    options: Options,
     server: ServerOrOwn = None,
     tenant: Tenant = "",
     data: Data = None,
@@ -67,17 +47,6 @@ def batch(
     """Make many videos. Run again, it goes on where it stopped; Ctrl-C leaves the jobs with the server."""
     if (manifest is None) != bool(video and audio):
         raise typer.BadParameter("name a manifest, or at least one --video and one --audio")
-    options = Options(
-        sync_mode=sync_mode,
-        crf=crf,
-        preset=preset,
-        restorer_strength=restorer_strength,
-        mouth_intensity=mouth_intensity,
-        smoothing=smoothing,
-        closure_strength=closure_strength,
-        padding=padding,
-        idle_motion=idle_motion,
-    )
     items = read_manifest(manifest, options) if manifest else make_matrix(video or [], audio or [], options)
     out.mkdir(parents=True, exist_ok=True)
     with open_output(json) as output, reach(server, data, output, tenant) as client:
@@ -133,6 +102,8 @@ class _Batch:
         options = item.options.copy()
         if item.face is not None:
             options["face"] = upload_face(item.face, lambda path, _: self._upload(path))
+        if (background := options.get("background_audio")) is not None:
+            options["background_audio"] = self._upload(Path(str(background)))
         about = [video.digest, audio.digest, item.out, item.priority, sorted(options.items())]
         request = str(uuid.uuid5(_REQUESTS, json.dumps(about, default=str)))
         job = self._client.create_job(video, audio, request, priority=item.priority, **options)

@@ -1,29 +1,22 @@
 """The commands on jobs of a running server."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from syncline.cli._job_options import takes_job_options
 from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
-    ClosureStrength,
-    Crf,
     Face,
-    IdleMotion,
     JobName,
     Json,
-    MouthIntensity,
     Out,
-    Padding,
-    Preset,
     Priority,
-    RestorerStrength,
     Server,
-    Smoothing,
     Speakers,
     Speech,
-    SyncMode,
     Tenant,
     Video,
     check_out,
@@ -35,45 +28,30 @@ from syncline.client import Client
 from syncline.types import NewJob, Options
 
 
+@takes_job_options
 def submit(
     video: Video,
     audio: Audio = None,
     face: Face = "auto",
     speaker: Speakers = None,
-    sync_mode: SyncMode = None,
-    crf: Crf = None,
-    preset: Preset = None,
-    restorer_strength: RestorerStrength = None,
-    mouth_intensity: MouthIntensity = None,
-    smoothing: Smoothing = None,
-    closure_strength: ClosureStrength = None,
-    padding: Padding = None,
-    idle_motion: IdleMotion = None,
+    *,
+    options: Options,
     priority: Priority = 0,
     server: Server = DEFAULT_SERVER,
     tenant: Tenant = "",
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
-    options = Options(
-        sync_mode=sync_mode,
-        crf=crf,
-        preset=preset,
-        restorer_strength=restorer_strength,
-        mouth_intensity=mouth_intensity,
-        smoothing=smoothing,
-        closure_strength=closure_strength,
-        padding=padding,
-        idle_motion=idle_motion,
-    )
     with open_output(json) as output, Client(server, tenant) as client:
         output.job(queue_job(client, video, audio, face, speaker or (), options, output, priority))
 
 
+@takes_job_options
 def estimate(
     video: Video,
     audio: Speech,
-    sync_mode: SyncMode = None,
+    *,
+    options: Options,
     server: Server = DEFAULT_SERVER,
     tenant: Tenant = "",
     json: Json = False,
@@ -81,7 +59,9 @@ def estimate(
     """Tell what a job would cost, and what is wrong with its files, without queueing it."""
     with open_output(json) as output, Client(server, tenant) as client:
         uploaded, heard = (upload(client, path, f"upload {path.name}", output) for path in (video, audio))
-        output.estimate(client.estimate(NewJob(uploaded, heard, Options(sync_mode=sync_mode))))
+        if (background := options.get("background_audio")) is not None:
+            options["background_audio"] = upload(client, Path(str(background)), "upload background audio", output)
+        output.estimate(client.estimate(NewJob(uploaded, heard, options)))
 
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
