@@ -1,6 +1,6 @@
 """The four stages as the worker calls them: stubs, and the calls that are more than one message."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -78,11 +78,11 @@ class Stages:
         told = f"the {stage} has no engine {wanted!r}; there is: {names}"
         raise UnknownEngine(told, {"field": f"options.{stage}_engine", "engines": names})
 
-    async def check_engines(self, **wanted: str) -> None:
+    async def check_engines(self, options: Mapping[str, Any]) -> None:
         """Raises UnknownEngine now, not when a worker gets to it; a stage whose default will do is not asked."""
-        for stage, engine in wanted.items():
-            if engine:
-                await self.engine(stage, engine)
+        for stage in ("lipsync", "restorer"):
+            if options[f"{stage}_engine"]:
+                await self.engine(stage, options[f"{stage}_engine"])
 
     async def inspect(self, source: str, metadata: Metadata = ()) -> decoder_pb2.MediaInfo:
         request = decoder_pb2.InspectRequest(source=source)
