@@ -44,7 +44,8 @@ def change_job(tx: Transaction, row: Row, values: Mapping[str, Any], message: st
     if (state.ended and target == state) or (target != state and target not in LEGAL_STEPS[state]):
         raise ValueError(f"job {row['id']} cannot go from {state} to {target}")
     number = row["last_event"] + 1
-    changed = tx.update(job, {"id": row["id"]}, {**values, "last_event": number})
+    news = {"news": True} if target != state or number == 1 else {}
+    changed = tx.update(job, {"id": row["id"]}, {**values, **news, "last_event": number})
     happened = {"job": row["id"], "number": number, "time": tx.now, "message": message}
     tx.insert(event, happened | {"snapshot": encode_snapshot(changed)})
     return changed
