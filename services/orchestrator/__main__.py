@@ -18,7 +18,8 @@ def load(config: OrchestratorConfig) -> OrchestratorServicer:
     stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
     background: list[BackgroundTask] = [Keeper(store, artifacts, config.keep_days * 24 * 3600)]
     if "worker" in config.roles:
-        background.append(Worker(store, artifacts, stages, config.lease_seconds, config.segment_seconds))
+        seconds = (config.lease_seconds, config.segment_seconds, config.turn_seconds)
+        background.append(Worker(store, artifacts, stages, *seconds))
     if "api" in config.roles and config.webhook:
         background.append(Webhook(store, config.webhook, config.webhook_secret))
     return OrchestratorServicer(store, artifacts, stages, config.import_rules, background, api="api" in config.roles)

@@ -20,6 +20,7 @@ class OrchestratorConfig:
     lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
     segment_seconds: float = 4.0  # of video that a crash loses at most; the same for all workers
+    turn_seconds: float = 10.0  # of rendering, after which a job lets another one that waits go first
     import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none
     import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
     import_bytes: int = 20 << 30  # most that one import may have

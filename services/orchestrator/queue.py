@@ -77,6 +77,11 @@ _DONE_SEGMENTS = (
     .select_from(segment)
     .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.DONE)
 )
+_TAKEN_SEGMENTS = (
+    sa.select(sa.func.count())
+    .select_from(segment)
+    .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.RUNNING)
+)
 _ALL_SEGMENTS = sa.select(sa.func.count()).select_from(segment).where(segment.c.job == sa.bindparam("job"))
 _DROP_SEGMENTS = sa.delete(segment).where(segment.c.job == sa.bindparam("of"))
 
@@ -150,6 +155,22 @@ class WorkQueue:
                 return to_job(change_job(tx, row, values, message))
             update_leased(tx, lease, values)
             return to_job(change_job(tx, row, {}, f"Segment {lease.segment}: {message}"))
+
+    def yield_turn(self, lease: Lease) -> bool:
+        """Gives a job back right behind the next one, if one of its priority or a higher one waits; whether it did.
+
+        Not while other workers render segments of it: they would lose them.
+        """
+        with self._database.writing() as tx:
+            row, _ = hold(tx, lease)
+            waiting = tx.first(_NEXT_JOB, now=tx.now)
+            if waiting is None or waiting["lane"] > row["lane"] or tx.value(_TAKEN_SEGMENTS, job=lease.job):
+                return False
+            close_attempt(tx, lease, "RELEASED")
+            values = {"state": JobState.QUEUED, "owner": None, "lease_until": None, "not_before": 0}
+            values |= {"turn": waiting["turn"] + 1, "attempts": row["attempts"] - 1}
+            change_job(tx, row, values, "Waits for another job's turn.")
+            return True
 
     def finish_job(self, lease: Lease, result: Asset, report: Asset) -> JobRecord:
         """DONE, once every segment is."""
