@@ -42,14 +42,13 @@ class SegmentRenderer:
             while True:
                 if time.monotonic() - begun > turn_seconds and await tell(self.store.yield_turn, lease):
                     raise Refusal("LEASE_LOST", f"job {self.job_id} waits for another job's turn", job=self.job_id)
-                claimed = await self._claim_segment()
                 segments = await tell(self.store.list_segments, self.job_id)
                 done = sum(segment.frame_count for segment in segments if segment.result is not None)
                 self.progress.advance(done)
-                if claimed is not None:
-                    await self._render_one(render, feed, *claimed, done)
-                elif all(segment.result is not None for segment in segments):
+                if all(segment.result is not None for segment in segments):
                     return
+                if (claimed := await self._claim_segment()) is not None:
+                    await self._render_one(render, feed, *claimed, done)
                 else:
                     await asyncio.sleep(_WAIT_SECONDS)
 
