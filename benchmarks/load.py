@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -31,7 +32,7 @@ from tests.postgres import HOW, find_programs, running
 
 CLIENTS, JOBS_EACH, WORKERS = 20, 10, 2
 SMALL_JOBS = 12  # one after another, without and with the heavy one
-HEAVY_SECONDS, HEAVY_RATE, HEAVY_BITS = 20, 25, 60_000_000
+HEAVY_SECONDS, HEAVY_RATE, HEAVY_BITS = 12, 25, 60_000_000
 
 
 def make_short_media(folder: Path) -> None:
@@ -42,9 +43,11 @@ def make_short_media(folder: Path) -> None:
 
 
 def make_heavy_media(folder: Path) -> None:
-    """long.wav, heavy.mp4 (3840 x 2160, about 60 Mbit/s)."""
+    """long.wav (speech.wav twelve times), heavy.mp4 (3840 x 2160, about 60 Mbit/s)."""
     photo = skimage.data.astronaut()
-    speak("Bob makes a movie, and everybody may speak in it for some seconds more. " * 6, folder / "long.wav")
+    with wave.open(str(folder / "speech.wav")) as speech, wave.open(str(folder / "long.wav"), "wb") as long:
+        long.setparams(speech.getparams())
+        long.writeframes(speech.readframes(speech.getnframes()) * 12)
     large = cv2.resize(photo[:288], (3840, 2160), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).integers(-12, 13, (2160 + 64, 3840 + 64, 1), np.int16)
     with av.open(str(folder / "heavy.mp4"), "w") as container:

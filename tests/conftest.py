@@ -28,3 +28,8 @@ def postgres() -> Iterator[Postgres]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="every fault on every service; takes some ten minutes")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if find_programs() is None:
+        terminalreporter.write_line(f"{HOW}: the tests that want it were skipped")

@@ -20,9 +20,12 @@ class OrchestratorConfig:
     lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
     segment_seconds: float = 4.0  # of video that a crash loses at most; the same for all workers
+    turn_seconds: float = 10.0  # of rendering, after which a job lets another one that waits go first
     import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none
     import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
     import_bytes: int = 20 << 30  # most that one import may have
+    webhook: str = ""  # address that is told of every change of a job's state; empty: none
+    webhook_secret: str = ""  # what its messages are signed with
     keep_days: float = 30.0  # for which ended jobs, their results, and uploads not used since are kept
     free_bytes: int = 1 << 30  # of the store's disk that uploads and new jobs leave free
     max_jobs: int = 10_000  # that have not ended; further ones are refused
@@ -32,6 +35,10 @@ class OrchestratorConfig:
     server: ServerConfig = ServerConfig(port=50050)
 
     def __post_init__(self) -> None:
+        if self.webhook and not self.webhook.startswith(("https://", "http://")):
+            raise ConfigError(f"ORCHESTRATOR_WEBHOOK={self.webhook!r} is no web address")
+        if self.webhook and not self.webhook_secret:
+            raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what ORCHESTRATOR_WEBHOOK is told is signed")
         unknown = set(self.roles.split(",")) - {"api", "worker"}
         if unknown:
             raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")

@@ -82,6 +82,7 @@ class JobRun:
     owner: str
     lease_seconds: float
     segment_seconds: Fraction
+    turn_seconds: float
     job: JobRecord
     lease: Lease
     progress: Beacon
@@ -103,7 +104,7 @@ class JobRun:
         await tell(self.store.plan_segments, self.lease, plan_digest, spans, float(render.timeline.duration), pixels)
         with timed(seconds, "render"):
             self.progress.enter(Phase.RENDER, render.timeline.frame_count)
-            await self._renderer.render_all(render)
+            await self._renderer.render_all(render, self.lease, self.turn_seconds)
         with timed(seconds, "assemble"):
             self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
             segments = await tell(self.store.list_segments, self.job.id)

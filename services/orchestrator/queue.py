@@ -20,7 +20,7 @@ from services.orchestrator.records import (
     SegmentRecord,
     SegmentState,
 )
-from services.orchestrator.retrying import LOST_ATTEMPTS, pause_before_retry
+from services.orchestrator.retrying import pause_before_retry
 from services.orchestrator.rows import encode_json, encode_progress, to_job, to_progress, to_segment
 from services.orchestrator.schema import job, segment
 from services.orchestrator.timeline import SegmentSpan
@@ -77,6 +77,11 @@ _DONE_SEGMENTS = (
     .select_from(segment)
     .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.DONE)
 )
+_TAKEN_SEGMENTS = (
+    sa.select(sa.func.count())
+    .select_from(segment)
+    .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.RUNNING)
+)
 _ALL_SEGMENTS = sa.select(sa.func.count()).select_from(segment).where(segment.c.job == sa.bindparam("job"))
 _DROP_SEGMENTS = sa.delete(segment).where(segment.c.job == sa.bindparam("of"))
 
@@ -92,8 +97,8 @@ class WorkQueue:
         """The job whose lease ran out, else the next by priority and turn, for so long; None: nothing to do now."""
         with self._database.writing() as tx:
             while (row := tx.first(_LOST_JOB, now=tx.now) or tx.first(_NEXT_JOB, now=tx.now)) is not None:
-                if row["state"] == JobState.RUNNING and row["attempts"] >= LOST_ATTEMPTS:
-                    end_job(tx, row, JobState.FAILED, "Failed.", lost_too_often(row["attempts"]))
+                if (failure := lost_too_often(tx, row["id"], None, row)) is not None:
+                    end_job(tx, row, JobState.FAILED, "Failed.", failure)
                     continue
                 lease = Lease(row["id"], None, owner, row["last_fence"] + 1)
                 open_attempt(tx, lease, row)
@@ -150,6 +155,22 @@ class WorkQueue:
                 return to_job(change_job(tx, row, values, message))
             update_leased(tx, lease, values)
             return to_job(change_job(tx, row, {}, f"Segment {lease.segment}: {message}"))
+
+    def yield_turn(self, lease: Lease) -> bool:
+        """Gives a job back right behind the next one, if one of its priority or a higher one waits; whether it did.
+
+        Not while other workers render segments of it: they would lose them.
+        """
+        with self._database.writing() as tx:
+            row, _ = hold(tx, lease)
+            waiting = tx.first(_NEXT_JOB, now=tx.now)
+            if waiting is None or waiting["lane"] > row["lane"] or tx.value(_TAKEN_SEGMENTS, job=lease.job):
+                return False
+            close_attempt(tx, lease, "RELEASED")
+            values = {"state": JobState.QUEUED, "owner": None, "lease_until": None, "not_before": 0}
+            values |= {"turn": waiting["turn"] + 1, "attempts": row["attempts"] - 1}
+            change_job(tx, row, values, "Waits for another job's turn.")
+            return True
 
     def finish_job(self, lease: Lease, result: Asset, report: Asset) -> JobRecord:
         """DONE, once every segment is."""
@@ -231,8 +252,8 @@ def _claim_segment(tx: Transaction, row: Row, owner: str, seconds: float) -> tup
     part = tx.first(_NEXT_SEGMENT, job=row["id"], now=tx.now) if row["state"] == JobState.RUNNING else None
     if part is None:
         return None
-    if part["state"] == SegmentState.RUNNING and part["attempts"] >= LOST_ATTEMPTS:
-        end_job(tx, row, JobState.FAILED, "Failed.", lost_too_often(part["attempts"]))
+    if (failure := lost_too_often(tx, row["id"], part["number"], part)) is not None:
+        end_job(tx, row, JobState.FAILED, "Failed.", failure)
         return None
     lease = Lease(row["id"], part["number"], owner, row["last_fence"] + 1)
     open_attempt(tx, lease, part)

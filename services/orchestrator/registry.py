@@ -185,6 +185,10 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
         "fence": 0,
         "not_before": 0,
         "attempts": 0,
+        "told": 0,
+        "news": False,
+        "news_after": 0,
+        "news_attempts": 0,
     }
     row = tx.insert(job, values, unless="request_id")
     if row is None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
@@ -53,6 +53,10 @@ job = Table(
     Column("report", String(64)),
     Column("report_size", BigInteger),
     Column("error", Text),
+    Column("told", Integer, nullable=False, default=0),  # newest event whose news is sent
+    Column("news", Boolean, nullable=False, default=False),  # there are changes of state behind it
+    Column("news_after", BigInteger, nullable=False, default=0),  # earliest time to send them
+    Column("news_attempts", Integer, nullable=False, default=0),
     Column("create_time", BigInteger, nullable=False),
     Column("start_time", BigInteger),
     Column("end_time", BigInteger),
@@ -60,6 +64,7 @@ job = Table(
     Column("last_fence", BigInteger, nullable=False, default=0),  # of the claims of the job and of its segments
     *_lease_columns(),
     Index("ix_job_queue", "state", "lane", "turn", "number"),
+    Index("ix_job_news", "news", "news_after"),
     Index("ix_job_lane", "lane", "turn"),
     Index("ix_job_tenant", "tenant", "lane", "turn"),
     Index("ix_job_batch", "batch", "number"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 
 from services.orchestrator.artifacts import ArtifactStore
@@ -31,18 +32,23 @@ class SegmentRenderer:
     job_id: str
     progress: Beacon
 
-    async def render_all(self, render: RenderJob) -> None:
-        """Segment after segment until all are done; those that others published are kept."""
+    async def render_all(self, render: RenderJob, lease: Lease, turn_seconds: float) -> None:
+        """Segment after segment until all are done; those that others published are kept.
+
+        After `turn_seconds` the job is given back if another waits: Refusal LEASE_LOST.
+        """
         async with self._open_feed(render) as feed:
+            begun = time.monotonic()
             while True:
-                claimed = await self._claim_segment()
+                if time.monotonic() - begun > turn_seconds and await tell(self.store.yield_turn, lease):
+                    raise Refusal("LEASE_LOST", f"job {self.job_id} waits for another job's turn", job=self.job_id)
                 segments = await tell(self.store.list_segments, self.job_id)
                 done = sum(segment.frame_count for segment in segments if segment.result is not None)
                 self.progress.advance(done)
-                if claimed is not None:
-                    await self._render_one(render, feed, *claimed, done)
-                elif all(segment.result is not None for segment in segments):
+                if all(segment.result is not None for segment in segments):
                     return
+                if (claimed := await self._claim_segment()) is not None:
+                    await self._render_one(render, feed, *claimed, done)
                 else:
                     await asyncio.sleep(_WAIT_SECONDS)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 import grpc
 
@@ -20,11 +21,9 @@ from services.orchestrator.convert import (
 )
 from services.orchestrator.estimating import estimate, inspect_all
 from services.orchestrator.importing import ImportRules
-from services.orchestrator.keeper import Keeper
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
-from services.orchestrator.worker import Worker
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
@@ -32,6 +31,12 @@ from syncline.v1 import orchestrator_pb2_grpc
 
 _LOOK_SECONDS = 0.2  # between looks for new events
 _MAX_PAGE = 1000
+
+
+class BackgroundTask(Protocol):
+    async def run(self) -> None:
+        """Works until it is cancelled."""
+        ...
 
 
 class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
@@ -42,18 +47,16 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         store: JobStore,
         artifacts: ArtifactStore,
         stages: Stages,
-        keeper: Keeper,
-        worker: Worker | None,
         imports: ImportRules,
+        background: Sequence[BackgroundTask],
         api: bool = True,
     ) -> None:
         self._imports = imports
+        self._background = background
         self._api = api
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
-        self._keeper = keeper
-        self._worker = worker
 
     def register(self, server: grpc.aio.Server) -> None:
         if self._api:  # a worker by itself serves nothing but its health
@@ -61,7 +64,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
 
     @contextlib.asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
-        running = [asyncio.ensure_future(part.run()) for part in (self._keeper, self._worker) if part is not None]
+        running = [asyncio.ensure_future(task.run()) for task in self._background]
         try:
             yield
         finally:

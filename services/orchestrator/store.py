@@ -8,13 +8,14 @@ Every change of a job appends an event in the same transaction. All methods bloc
 """
 
 from services.orchestrator.database import Database
+from services.orchestrator.newsroom import Newsroom
 from services.orchestrator.queue import WorkQueue
 from services.orchestrator.records import Limits
 from services.orchestrator.registry import JobRegistry
 from services.orchestrator.upkeep import Upkeep
 
 
-class JobStore(JobRegistry, WorkQueue, Upkeep):
+class JobStore(JobRegistry, WorkQueue, Upkeep, Newsroom):
     """`url`: sqlite:////path/of/the/file, or postgresql+psycopg://user:password@host/database."""
 
     def __init__(self, url: str, limits: Limits | None = None) -> None:

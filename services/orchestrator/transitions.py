@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from services.orchestrator.artifacts import Asset
 from services.orchestrator.database import Row, Transaction
 from services.orchestrator.records import LEGAL_STEPS, ErrorRecord, JobState, Lease, SegmentState
+from services.orchestrator.retrying import LOST_ATTEMPTS
 from services.orchestrator.rows import encode_error, encode_snapshot
 from services.orchestrator.schema import attempt, event, job, segment
 from services.runtime.refusal import Refusal
@@ -30,6 +31,20 @@ _END_ATTEMPTS = (
 )
 
 
+_LATEST_OF_JOB = (
+    sa.select(attempt.c.outcome)
+    .where(attempt.c.job == sa.bindparam("of"), attempt.c.segment.is_(None))
+    .order_by(attempt.c.fence.desc())
+    .limit(LOST_ATTEMPTS)
+)
+_LATEST_OF_SEGMENT = (
+    sa.select(attempt.c.outcome)
+    .where(attempt.c.job == sa.bindparam("of"), attempt.c.segment == sa.bindparam("part"))
+    .order_by(attempt.c.fence.desc())
+    .limit(LOST_ATTEMPTS)
+)
+
+
 def find_job(tx: Transaction, job_id: str, lock: bool = False) -> Row:
     """The job's row. Raises Refusal JOB_NOT_FOUND."""
     row = tx.first(_LOCKED_JOB if lock else _JOB, job=job_id)
@@ -44,7 +59,8 @@ def change_job(tx: Transaction, row: Row, values: Mapping[str, Any], message: st
     if (state.ended and target == state) or (target != state and target not in LEGAL_STEPS[state]):
         raise ValueError(f"job {row['id']} cannot go from {state} to {target}")
     number = row["last_event"] + 1
-    changed = tx.update(job, {"id": row["id"]}, {**values, "last_event": number})
+    news = {"news": True} if target != state or number == 1 else {}
+    changed = tx.update(job, {"id": row["id"]}, {**values, **news, "last_event": number})
     happened = {"job": row["id"], "number": number, "time": tx.now, "message": message}
     tx.insert(event, happened | {"snapshot": encode_snapshot(changed)})
     return changed
@@ -129,6 +145,12 @@ def close_attempt(tx: Transaction, lease: Lease, outcome: str, error: ErrorRecor
     tx.update(attempt, {"job": lease.job, "fence": lease.fence}, values)
 
 
-def lost_too_often(attempts: int) -> ErrorRecord:
-    message = f"{attempts} workers in a row were lost at this job. The log of the orchestrator's workers has the rest."
-    return ErrorRecord("INTERNAL_ERROR", message, {"attempts": str(attempts)})
+def lost_too_often(tx: Transaction, job_id: str, part: int | None, row: Row) -> ErrorRecord | None:
+    """What a job fails with whose workers, or those of one of its segments, are lost one after another."""
+    if row["state"] != JobState.RUNNING or row["attempts"] < LOST_ATTEMPTS:
+        return None
+    ends = tx.all(_LATEST_OF_JOB, of=job_id) if part is None else tx.all(_LATEST_OF_SEGMENT, of=job_id, part=part)
+    if any(end["outcome"] not in (None, "LOST") for end in ends):
+        return None
+    message = f"{len(ends)} workers in a row were lost at this job. The log of the orchestrator's workers has the rest."
+    return ErrorRecord("INTERNAL_ERROR", message, {"attempts": str(len(ends))})

@@ -20,6 +20,7 @@ _LATE = (
         sa.or_(*[job.c.state == state for state in _NOT_ENDED]),
         job.c.deadline < sa.bindparam("now", type_=sa.BigInteger),
     )
+    .order_by(job.c.number)  # whoever else does this locks them in the same order
     .limit(_AT_ONCE)
 )
 _OLD = sa.select(job.c.id).where(job.c.end_time < sa.bindparam("before", type_=sa.BigInteger)).limit(_AT_ONCE)

@@ -37,13 +37,15 @@ class Worker:
         artifacts: ArtifactStore,
         stages: Stages,
         lease_seconds: float,
-        segment_seconds: float = 4.0,
+        segment_seconds: float,
+        turn_seconds: float,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
         self._lease_seconds = lease_seconds
         self._segment_seconds = Fraction(segment_seconds)
+        self._turn_seconds = turn_seconds
         self._owner = f"{platform.node()[:64]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._no_help_before = 0.0
 
@@ -81,7 +83,7 @@ class Worker:
         return True
 
     def _open(self, job: JobRecord, lease: Lease, progress: Beacon) -> JobRun:
-        terms = (self._owner, self._lease_seconds, self._segment_seconds)
+        terms = (self._owner, self._lease_seconds, self._segment_seconds, self._turn_seconds)
         return JobRun(self._store, self._artifacts, self._stages, *terms, job, lease, progress)
 
     async def _work(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:

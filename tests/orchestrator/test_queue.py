@@ -171,6 +171,30 @@ def test_a_worker_without_a_job_helps_with_segments(store):
     assert store.get_job(job).progress.done_segments == 1
 
 
+def test_a_long_job_lets_the_others_go_first_in_turn(store):
+    long = create(store)
+    lease = claim(store)
+    store.plan_segments(lease, "plan", SPANS)
+    assert not store.yield_turn(lease)  # nobody waits
+    create(store, priority=-1)
+    assert not store.yield_turn(lease)  # nobody as urgent
+    short = [create(store) for _ in range(2)]
+    _, rendering = store.claim_segment(long, "helper", LONG)
+    assert not store.yield_turn(lease)  # a helper would lose its segment
+    store.finish_segment(rendering, MADE)
+
+    assert store.yield_turn(lease)
+    assert not store.heartbeat(lease, LONG)
+    first = claim(store)
+    assert first.job == short[0]
+    store.finish_job(first, MADE, REPORT)
+    again = claim(store)
+    assert again.job == long
+    assert [part.state for part in store.plan_segments(again, "plan", SPANS)] == ["DONE", "QUEUED", "QUEUED"]
+    assert store.yield_turn(again)
+    assert claim(store).job == short[1]
+
+
 def test_estimates_come_from_the_latest_done_jobs(store):
     assert store.latest_costs() == []
     create(store)

@@ -327,6 +327,15 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(store):
     assert (job.state, job.error.reason) == (JobState.FAILED, "INTERNAL_ERROR")
 
 
+def test_an_outage_and_then_a_lost_worker_do_not_fail_a_job(store, monkeypatch):
+    monkeypatch.setattr(retrying, "_PASSING", retrying.Backoff(0, 0, 12))
+    create(store)
+    for _ in range(retrying.LOST_ATTEMPTS + 2):
+        store.release(claim(store), BROKEN)
+    claim(store, seconds=RUN_OUT)
+    assert store.claim_job("next", LONG) is not None
+
+
 def test_a_job_that_gets_on_outlives_any_number_of_workers(store):
     create(store)
     spans = [SegmentSpan(index, index, 1) for index in range(8)]
