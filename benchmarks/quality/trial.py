@@ -126,7 +126,7 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
                 _keep_tile(result, output, clip, number, frame, frame)
                 continue
             begun = time.perf_counter()
-            crop = rendering.sync(Crop(output, int(result.drive.pts[output]), cut, mesh))
+            (crop,) = rendering.sync_batch([Crop(output, int(result.drive.pts[output]), cut, mesh)])
             sync_seconds += time.perf_counter() - begun
             synced += 1
             result.outcomes[output] = crop.outcome

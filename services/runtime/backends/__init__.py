@@ -3,6 +3,7 @@
 A backend takes and gives NumPy arrays, float32, the batch first, and any batch size from 1 to the configured one.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -86,6 +87,8 @@ class Backend(Protocol):
         ...
 
 
+# Batches of changing size would leave the device's memory in pieces: segments that grow, large blocks left whole.
+_ALLOCATOR = "expandable_segments:True,max_split_size_mb:256"
 _BACKENDS = {"onnxruntime": "OnnxRuntimeBackend", "torch": "TorchBackend", "tensorrt": "TensorRTBackend"}
 
 
@@ -94,6 +97,8 @@ def load_backend(network: Network, weights: Weights, config: BackendConfig) -> B
 
     Raises ConfigError when the backend's packages are not installed, Refusal MODEL_MISMATCH.
     """
+    if config.device != "cpu":
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", _ALLOCATOR)  # read when PyTorch first allocates on the device
     try:
         module = import_module(f"services.runtime.backends.{config.backend}")
         backend: Backend = getattr(module, _BACKENDS[config.backend])(network, weights, config)

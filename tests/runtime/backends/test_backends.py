@@ -1,6 +1,7 @@
 """Every backend gives the plain network's numbers, at any batch size; TensorRT as far as its double can tell."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,9 +190,12 @@ def test_a_backend_that_is_not_installed_names_its_group(folder: Path, monkeypat
         load_backend(NETWORKS["gfpgan"], save_weights(folder, NETWORKS["gfpgan"]), config)
 
 
-def test_a_device_that_is_not_there_is_told(folder: Path) -> None:
+def test_a_device_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "")
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
     with pytest.raises(ConfigError, match="this ONNX Runtime has only"):
         open_backend("onnxruntime", NETWORKS["gfpgan"], folder, device="cuda")
+    assert "expandable_segments:True" in os.environ["PYTORCH_ALLOC_CONF"]  # before the device is touched
 
 
 @pytest.mark.parametrize(

@@ -135,12 +135,6 @@ class Wav2LipRendering:
             blob.refuse("plan", "its windows lie outside its speech")
         self._batcher, self._side, self._padding = batcher, side, padding
 
-    def sync(self, crop: Crop) -> Crop:
-        (answer,) = self.sync_batch([crop])
-        if isinstance(answer, Refusal):
-            raise answer
-        return answer
-
     def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
         """All faces of the batch in one go, together with those of other streams."""
         answers: list[Crop | Refusal] = [self._refuse_or_pass(crop) for crop in crops]
