@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.reformatter import Colorspace as SwsMatrix
 
+from services.decoder.engines._orientation import Orientation, read_orientation
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
 
@@ -36,22 +36,6 @@ _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FU
 
 
 @dataclass(frozen=True, slots=True)
-class Orientation:
-    """How to turn coded pictures upright: transposed first, then mirrored."""
-
-    transposed: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    @property
-    def rotation(self) -> int:
-        """Clockwise degrees; of a mirrored picture, those that come beside the mirroring."""
-        if self.transposed:
-            return 90 if self.flip_x else 270
-        return 180 if self.flip_y else 0
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """What is done to every picture of a stream. `coded_size`: (width, height) before cutting and turning."""
 
@@ -71,7 +55,7 @@ class Delivery:
             horizontal, vertical = self.format.chroma_shift if index else (0, 0)
             samples = np.frombuffer(memoryview(plane), self.format.dtype).reshape(plane.height, -1)
             samples = samples[: (height & ~1) >> vertical, : (width & ~1) >> horizontal]
-            samples = _turn(samples, self.orientation)
+            samples = self.orientation.turn(samples)
             samples.flags.writeable = False
             planes.append(samples)
         return Frame(pts, self.format, tuple(planes))
@@ -96,7 +80,7 @@ class Delivery:
 
 
 def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool = False) -> Delivery:
-    """From the first picture of a stream; `mirrored`: to be mirrored as well as turned.
+    """From the first picture of a stream; `mirrored`: see read_orientation.
 
     A photo becomes 4:2:0 whatever it was: many a JPEG is 4:4:4, which as a video most players do not show.
 
@@ -110,7 +94,7 @@ def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool 
         message = f"The picture is {width} x {height} pixels; at most {MAX_SIDE} a side are possible. Scale it down."
         raise Refusal("UNSUPPORTED_MEDIA", message, width=width, height=height)
     is_rgb = picture.format.is_rgb or picture.format.has_palette
-    orientation = _read_orientation(picture, mirrored)
+    orientation = read_orientation(picture, photo, mirrored)
     pixel_format = PixelFormat.YUV420P if photo or is_rgb else _choose_layout(picture)
     if orientation.transposed and pixel_format in (PixelFormat.YUV422P, PixelFormat.YUV422P10):
         # Lying on its side 4:2:2 halves the height instead of the width, which no layout of ours does.
@@ -142,30 +126,3 @@ def _read_color(picture: av.VideoFrame) -> Color:
 
 def _sws_matrix(matrix: int) -> SwsMatrix:
     return {5: SwsMatrix.ITU601, 6: SwsMatrix.ITU601, 9: SwsMatrix.BT2020}.get(matrix, SwsMatrix.ITU709)
-
-
-def _read_orientation(picture: av.VideoFrame, mirrored: bool) -> Orientation:
-    # PyAV 18.1 cannot list the side data of pictures with EXIF, which is of a kind that it does not know; of their
-    # display matrix it tells the angle, measured by where the matrix's first column points.
-    transposed, flip_x, flip_y = {
-        0: (False, False, False),
-        90: (True, True, False),
-        180: (False, True, True),
-        270: (True, False, True),
-    }[round(-picture.rotation / 90) * 90 % 360]
-    if mirrored:
-        return Orientation(transposed, flip_x != transposed, flip_y == transposed)
-    return Orientation(transposed, flip_x, flip_y)
-
-
-def _turn(samples: np.ndarray, orientation: Orientation) -> np.ndarray:
-    turned = cv2.transpose(samples) if orientation.transposed else samples
-    match orientation.flip_x, orientation.flip_y:
-        case True, True:
-            return cv2.flip(turned, -1)
-        case True, False:
-            return cv2.flip(turned, 1)
-        case False, True:
-            return cv2.flip(turned, 0)
-        case _:
-            return turned

@@ -17,6 +17,7 @@ from av.error import FFmpegError
 
 from services.decoder.engines import AudioBlock, FrameStream, MediaFacts
 from services.decoder.engines._facts import gather_facts
+from services.decoder.engines._interlace import CONTEXT, deinterlace, may_be_interlaced
 from services.decoder.engines._pictures import Delivery, choose_delivery
 from services.decoder.engines._sound import read_blocks
 from services.decoder.engines._source import Source, open_source, refuse_broken
@@ -29,7 +30,7 @@ _STEPS_BACK = (0, 1, 4, 16)  # seconds before the time wanted to look for a keyf
 
 
 class PyAVDecoder:
-    info = EngineInfo("pyav", f"1-av{av.__version__}")
+    info = EngineInfo("pyav", f"2-av{av.__version__}")
 
     def inspect(self, path: Path) -> MediaFacts:
         delivery = picture = None
@@ -50,9 +51,11 @@ class PyAVDecoder:
             pictures = chain([first], () if source.is_photo else pictures)
             if start is not None and first.pts is not None:
                 begin = clock.time(first) * clock.tick
-                if start - begin > _SHORT_WAY and not source.is_photo:
-                    pictures = _seek(stack, source, start, begin)
-            frames = _deliver(stack.pop_all(), delivery, _Clock.of(source), pictures, start, end)
+                lead = CONTEXT * clock.step * clock.tick if may_be_interlaced(source, first) else 0
+                if start - lead - begin > _SHORT_WAY and not source.is_photo:
+                    pictures = _seek(stack, source, start - lead, begin)
+            whole = deinterlace(pictures, clock.tick)
+            frames = _deliver(stack.pop_all(), delivery, _Clock.of(source), whole, start, end)
         return FrameStream(delivery.format, clock.tick, frames)
 
     def decode_audio(self, path: Path, sample_rate: int | None, channels: int | None) -> Iterator[AudioBlock]:
