@@ -12,6 +12,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from services.orchestrator.formats import PRESETS, VIDEO_CODECS, VideoCodec
+from services.orchestrator.light import UNTOLD, Light, describe_light
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -31,6 +32,7 @@ class EncodeSettings:
     codec: str = "h264"
     bit_rate: int | None = None  # bits per second, instead of crf
     max_lines: int | None = None  # pixels of the shorter side; larger pictures are scaled down
+    light: Light = UNTOLD  # of an HDR source
 
     @property
     def output(self) -> FrameFormat:
@@ -105,11 +107,15 @@ def _add_video_stream(container: OutputContainer, settings: EncodeSettings) -> V
     assert isinstance(stream, VideoStream)
     stream.width, stream.height = output.width, output.height
     stream.pix_fmt = FFMPEG_NAMES[output.pixel_format]
-    stream.options = {
+    options: dict[str, str] = {
         **_choose_quality(codec, settings),
         **codec.presets[PRESETS.index(settings.preset)],
         **codec.options,
     }
+    option, told = describe_light(settings.light, codec.encoder)
+    if told:
+        options[option] = ":".join(filter(None, [options.get(option, ""), *told]))
+    stream.options = options
     context = stream.codec_context
     context.bit_rate = settings.bit_rate or 0  # 0: whatever the quality takes
     context.time_base = 1 / rate

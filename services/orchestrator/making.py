@@ -23,6 +23,7 @@ from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
+from services.orchestrator.light import to_light
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
@@ -194,6 +195,7 @@ class JobRun:
                 codec=options.video_codec,
                 bit_rate=options.video_bit_rate,
                 max_lines=options.max_lines,
+                light=to_light(known.info.video),
             ),
             restorer_strength=options.restorer_strength,
             expression=expression,
