@@ -97,6 +97,16 @@ def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]
     )
 
 
+def normalize_asset(asset: types.Asset | str, options: types.MezzanineOptions) -> Question[types.Asset]:
+    request = pb.NormalizeAssetRequest(digest=digest_of(asset), mezzanine=_convert.to_mezzanine(options))
+    return Question(
+        "NormalizeAsset",
+        request,
+        lambda response: _convert.from_asset(response.asset),
+        seconds=4 * 3600.0,  # the whole video is decoded and encoded
+    )
+
+
 def name_of(job: types.Job | str) -> str:
     return job if isinstance(job, str) else job.name
 

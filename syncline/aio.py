@@ -26,7 +26,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Job, JobEvent, MediaInfo, Options, Person, Speaker
+from syncline.types import Asset, Job, JobEvent, MediaInfo, MezzanineOptions, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -125,6 +125,18 @@ class AsyncClient:
         """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""
         asset = file if isinstance(file, Asset) else await self.upload(file)
         return await self._ask(_protocol.find_persons(asset))
+
+    async def normalize(self, file: Asset | FileName, path: FileName, **options: Unpack[MezzanineOptions]) -> Asset:
+        """Writes a video's standard mezzanine to `path`, whole or not at all: H.264 and AAC at a constant rate.
+
+        The asset can be given to create_job.
+        """
+        asset = file if isinstance(file, Asset) else await self.upload(file)
+        made = await self._ask(_protocol.normalize_asset(asset, options))
+        with NewFile(Path(path)) as target:
+            await self._fetch(Arriving(made, target.file), None)
+            await asyncio.to_thread(target.keep)
+        return made
 
     async def run(
         self,

@@ -25,7 +25,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Job, JobEvent, MediaInfo, Options, Person, Speaker
+from syncline.types import Asset, Job, JobEvent, MediaInfo, MezzanineOptions, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -123,6 +123,18 @@ class Client:
         """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""
         asset = file if isinstance(file, Asset) else self.upload(file)
         return self._ask(_protocol.find_persons(asset))
+
+    def normalize(self, file: Asset | FileName, path: FileName, **options: Unpack[MezzanineOptions]) -> Asset:
+        """Writes a video's standard mezzanine to `path`, whole or not at all: H.264 and AAC at a constant rate.
+
+        The asset can be given to create_job.
+        """
+        asset = file if isinstance(file, Asset) else self.upload(file)
+        made = self._ask(_protocol.normalize_asset(asset, options))
+        with NewFile(Path(path)) as target:
+            self._fetch(Arriving(made, target.file), None)
+            target.keep()
+        return made
 
     def run(
         self,

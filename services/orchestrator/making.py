@@ -24,6 +24,7 @@ from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
 from services.orchestrator.light import to_light
+from services.orchestrator.mezzanine import Mezzanine, find_mezzanine
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
@@ -105,6 +106,14 @@ class JobRun:
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
+        if options.normalize:
+            with _timed(seconds, "normalize"):
+                mezzanine = await find_mezzanine(self.stages, self.artifacts, self.job.video, Mezzanine(), metadata)
+            await replace(self, job=replace(self.job, video=mezzanine.digest))._make(options, metadata, seconds)
+        else:
+            await self._make(options, metadata, seconds)
+
+    async def _make(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> None:
         known = await self._learn(options, metadata, seconds)
         engines = {
             **known.analysis.engines,

@@ -15,8 +15,10 @@ from services.orchestrator.convert import (
     from_person,
     list_assets,
     to_job_id,
+    to_mezzanine,
     to_options,
 )
+from services.orchestrator.mezzanine import find_mezzanine
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -96,6 +98,15 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
             analysis, persons = await list_persons(self._stages, self._artifacts, request.digest)
             response.persons.extend(from_person(analysis, person) for person in persons)
         return response
+
+    async def NormalizeAsset(
+        self, request: pb.NormalizeAssetRequest, context: grpc.aio.ServicerContext
+    ) -> pb.NormalizeAssetResponse:
+        self._artifacts.path_of(request.digest)
+        wanted = to_mezzanine(request.mezzanine)
+        asset = await find_mezzanine(self._stages, self._artifacts, request.digest, wanted)
+        await in_thread(self._store.put_asset, asset)
+        return pb.NormalizeAssetResponse(asset=from_asset(asset))
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
         wanted = request.job

@@ -107,6 +107,32 @@ class InspectAssetResponse(_message.Message):
     persons: _containers.RepeatedCompositeFieldContainer[Person]
     def __init__(self, info: _Optional[_Union[_decoder_pb2.MediaInfo, _Mapping]] = ..., persons: _Optional[_Iterable[_Union[Person, _Mapping]]] = ...) -> None: ...
 
+class NormalizeAssetRequest(_message.Message):
+    __slots__ = ("digest", "mezzanine")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MEZZANINE_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    mezzanine: Mezzanine
+    def __init__(self, digest: _Optional[str] = ..., mezzanine: _Optional[_Union[Mezzanine, _Mapping]] = ...) -> None: ...
+
+class NormalizeAssetResponse(_message.Message):
+    __slots__ = ("asset",)
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    asset: Asset
+    def __init__(self, asset: _Optional[_Union[Asset, _Mapping]] = ...) -> None: ...
+
+class Mezzanine(_message.Message):
+    __slots__ = ("width", "height", "frame_rate", "bit_rate")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FRAME_RATE_FIELD_NUMBER: _ClassVar[int]
+    BIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    frame_rate: _media_pb2.Rational
+    bit_rate: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., bit_rate: _Optional[int] = ...) -> None: ...
+
 class Person(_message.Message):
     __slots__ = ("index", "frames", "first", "shown")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -128,7 +154,7 @@ class TimeSpan(_message.Message):
     def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain", "normalize")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +178,7 @@ class JobOptions(_message.Message):
     BACKGROUND_AUDIO_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_GAIN_FIELD_NUMBER: _ClassVar[int]
     SOURCE_GAIN_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
@@ -175,7 +202,8 @@ class JobOptions(_message.Message):
     background_audio: str
     background_gain: float
     source_gain: float
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ...) -> None: ...
+    normalize: bool
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ..., normalize: _Optional[bool] = ...) -> None: ...
 
 class FaceChoice(_message.Message):
     __slots__ = ("index", "box", "reference")
