@@ -81,10 +81,10 @@ def list_jobs(page_token: str) -> Question[Page]:
     )
 
 
-def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
-    request = pb.InspectAssetRequest(digest=digest_of(asset))
-    # The server counts the file's packets, which takes a while for a long one.
-    return Question("InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=120.0)
+def inspect_asset(asset: types.Asset | str, speech: types.Asset | str | None) -> Question[types.MediaInfo]:
+    request = pb.InspectAssetRequest(digest=digest_of(asset), speech="" if speech is None else digest_of(speech))
+    # The server counts the file's packets and listens to its sound, which takes a while for a long one.
+    return Question("InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=600.0)
 
 
 def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]:

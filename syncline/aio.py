@@ -116,10 +116,15 @@ class AsyncClient:
         await self._fetch(Arriving(_protocol.report_of(await self._latest(job)), text), None)
         return _protocol.read_report(text.getvalue())
 
-    async def inspect(self, file: Asset | FileName) -> MediaInfo:
-        """What is in a file, as the decoder sees it. A path is uploaded first."""
+    async def inspect(self, file: Asset | FileName, speech: Asset | FileName | None = None) -> MediaInfo:
+        """What is in a file, and advice on it; with the `speech` that is meant for it, on the two together.
+
+        Paths are uploaded first.
+        """
         asset = file if isinstance(file, Asset) else await self.upload(file)
-        return await self._ask(_protocol.inspect_asset(asset))
+        if speech is not None and not isinstance(speech, Asset):
+            speech = await self.upload(speech)
+        return await self._ask(_protocol.inspect_asset(asset, speech))
 
     async def persons(self, file: Asset | FileName) -> tuple[Person, ...]:
         """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""

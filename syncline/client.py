@@ -114,10 +114,15 @@ class Client:
         self._fetch(Arriving(_protocol.report_of(self._latest(job)), text), None)
         return _protocol.read_report(text.getvalue())
 
-    def inspect(self, file: Asset | FileName) -> MediaInfo:
-        """What is in a file, as the decoder sees it. A path is uploaded first."""
+    def inspect(self, file: Asset | FileName, speech: Asset | FileName | None = None) -> MediaInfo:
+        """What is in a file, and advice on it; with the `speech` that is meant for it, on the two together.
+
+        Paths are uploaded first.
+        """
         asset = file if isinstance(file, Asset) else self.upload(file)
-        return self._ask(_protocol.inspect_asset(asset))
+        if speech is not None and not isinstance(speech, Asset):
+            speech = self.upload(speech)
+        return self._ask(_protocol.inspect_asset(asset, speech))
 
     def persons(self, file: Asset | FileName) -> tuple[Person, ...]:
         """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""

@@ -23,6 +23,7 @@ from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
+from services.orchestrator.inspecting import advise_on_speech
 from services.orchestrator.light import to_light
 from services.orchestrator.mezzanine import Mezzanine, find_mezzanine
 from services.orchestrator.options import JobOptions
@@ -225,6 +226,9 @@ class JobRun:
                 if not sounds[audio].HasField("audio"):
                     raise Refusal("NO_AUDIO", f"the file given as {name} has no sound", digest=audio)
         check_copy(options, sounds[audios[0]])
+        for audio in audios:
+            mode = None if options.speakers else options.sync_mode
+            info.advice.extend(await advise_on_speech(self.stages, self.artifacts, info, audio, mode, metadata))
         for advice in info.advice:
             await in_thread(self.store.note, self.lease, f"{advice.code}: {advice.message}")
         return info, sounds

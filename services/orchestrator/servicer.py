@@ -7,17 +7,16 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.orchestrator.artifacts import ArtifactStore, Upload
-from services.orchestrator.casting import list_persons
 from services.orchestrator.convert import (
     from_asset,
     from_event,
     from_job,
-    from_person,
     list_assets,
     to_job_id,
     to_mezzanine,
     to_options,
 )
+from services.orchestrator.inspecting import inspect_asset
 from services.orchestrator.mezzanine import find_mezzanine
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
@@ -27,6 +26,8 @@ from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
 from syncline.v1 import orchestrator_pb2_grpc
+
+Context = grpc.aio.ServicerContext
 
 _LOOK_SECONDS = 0.2  # between looks for new events
 _MAX_CHUNK_BYTES = 4 * 1024 * 1024
@@ -89,20 +90,10 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         while chunk := await in_thread(next, chunks, b""):
             yield pb.DownloadAssetResponse(size_bytes=size, data=chunk)
 
-    async def InspectAsset(
-        self, request: pb.InspectAssetRequest, context: grpc.aio.ServicerContext
-    ) -> pb.InspectAssetResponse:
-        self._artifacts.path_of(request.digest)
-        response = pb.InspectAssetResponse(info=await self._stages.inspect(request.digest))
-        if request.persons and response.info.HasField("video"):
-            analysis, persons = await list_persons(self._stages, self._artifacts, request.digest)
-            response.persons.extend(from_person(analysis, person) for person in persons)
-        return response
+    async def InspectAsset(self, request: pb.InspectAssetRequest, context: Context) -> pb.InspectAssetResponse:
+        return await inspect_asset(self._stages, self._artifacts, self._store, request)
 
-    async def NormalizeAsset(
-        self, request: pb.NormalizeAssetRequest, context: grpc.aio.ServicerContext
-    ) -> pb.NormalizeAssetResponse:
-        self._artifacts.path_of(request.digest)
+    async def NormalizeAsset(self, request: pb.NormalizeAssetRequest, context: Context) -> pb.NormalizeAssetResponse:
         wanted = to_mezzanine(request.mezzanine)
         asset = await find_mezzanine(self._stages, self._artifacts, request.digest, wanted)
         await in_thread(self._store.put_asset, asset)

@@ -92,12 +92,14 @@ class DownloadAssetResponse(_message.Message):
     def __init__(self, size_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class InspectAssetRequest(_message.Message):
-    __slots__ = ("digest", "persons")
+    __slots__ = ("digest", "persons", "speech")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PERSONS_FIELD_NUMBER: _ClassVar[int]
+    SPEECH_FIELD_NUMBER: _ClassVar[int]
     digest: str
     persons: bool
-    def __init__(self, digest: _Optional[str] = ..., persons: _Optional[bool] = ...) -> None: ...
+    speech: str
+    def __init__(self, digest: _Optional[str] = ..., persons: _Optional[bool] = ..., speech: _Optional[str] = ...) -> None: ...
 
 class InspectAssetResponse(_message.Message):
     __slots__ = ("info", "persons")
