@@ -63,7 +63,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
             self._store.close()
 
     async def UploadAsset(
-        self, requests: AsyncIterator[pb.UploadAssetRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[pb.UploadAssetRequest], context: Context
     ) -> AsyncIterator[pb.UploadAssetResponse]:
         first = await anext(requests, None)
         if first is None or first.WhichOneof("message") != "open":
@@ -79,7 +79,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         yield pb.UploadAssetResponse(asset=from_asset(stored))
 
     async def DownloadAsset(
-        self, request: pb.DownloadAssetRequest, context: grpc.aio.ServicerContext
+        self, request: pb.DownloadAssetRequest, context: Context
     ) -> AsyncIterator[pb.DownloadAssetResponse]:
         path = self._artifacts.path_of(request.digest)
         size = path.stat().st_size
@@ -99,7 +99,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         await in_thread(self._store.put_asset, asset)
         return pb.NormalizeAssetResponse(asset=from_asset(asset))
 
-    async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
+    async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
         wanted = request.job
         options = to_options(wanted)
         for digest in list_assets(wanted, options):
@@ -109,20 +109,18 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         )
         return pb.CreateJobResponse(job=from_job(job))
 
-    async def GetJob(self, request: pb.GetJobRequest, context: grpc.aio.ServicerContext) -> pb.GetJobResponse:
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         job = await in_thread(self._store.get_job, to_job_id(request.name))
         return pb.GetJobResponse(job=from_job(job))
 
-    async def ListJobs(self, request: pb.ListJobsRequest, context: grpc.aio.ServicerContext) -> pb.ListJobsResponse:
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         if request.page_size > _MAX_PAGE:
             message = f"page_size is {request.page_size}; the range is 1 to {_MAX_PAGE}"
             raise Refusal("INVALID_OPTION", message, field="page_size")
         page = await in_thread(self._store.list_jobs, request.page_size or 50, request.page_token)
         return pb.ListJobsResponse(jobs=map(from_job, page.jobs), next_page_token=page.next_page_token)
 
-    async def WatchJob(
-        self, request: pb.WatchJobRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.WatchJobResponse]:
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
         job_id, seen = to_job_id(request.name), request.after_event
         while True:
             events: list[EventRecord] = await in_thread(self._store.events_after, job_id, seen)
@@ -135,7 +133,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
                     return
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def CancelJob(self, request: pb.CancelJobRequest, context: grpc.aio.ServicerContext) -> pb.CancelJobResponse:
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
         job = await in_thread(self._store.cancel_job, to_job_id(request.name))
         return pb.CancelJobResponse(job=from_job(job))
 
