@@ -53,8 +53,8 @@ lock: install ## constraints.txt anew, from pyproject.toml and the newest releas
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --upgrade \
 		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
-bench: models ## speed and memory beside FFmpeg's own decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav
-	$(PYTHON) -m benchmarks.render $(VIDEO) $(AUDIO)
+bench: models ## speed and memory beside FFmpeg and beside one process: make bench VIDEO=clip.mp4 AUDIO=speech.wav
+	$(PYTHON) -m benchmarks.render $(VIDEO) $(if $(AUDIO),--audio $(AUDIO))
 
 quality: models ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
 	$(PYTHON) -m benchmarks.quality $(CLIPS) $(NAMES)

@@ -1,5 +1,6 @@
 """Fields, transparency, HDR and every form of sound: what is made of them, and what the file's owner is told."""
 
+import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -222,3 +223,67 @@ def test_a_wave_file_is_heard_to_the_sample(tmp_path: Path) -> None:
         file.writeframes(samples.tobytes())
     heard = np.concatenate([block.samples for block in PyAVDecoder().decode_audio(tmp_path / "exact.wav", None, None)])
     assert np.array_equal(np.round(heard[:, 0] * 32768), samples)
+
+
+def add_clean_aperture(path: Path, aperture: tuple[int, ...]) -> Path:
+    """Puts a clap box into the first sample entry of an MP4 whose index comes last."""
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"avc1", content.index(b"stsd")) - 4
+    size = int.from_bytes(content[entry : entry + 4], "big")
+    content[entry + size : entry + size] = struct.pack(">I4s8i", 40, b"clap", *aperture)
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        at = content.index(kind, content.index(b"moov")) - 4
+        content[at : at + 4] = (int.from_bytes(content[at : at + 4], "big") + 40).to_bytes(4, "big")
+    path.write_bytes(content)
+    return path
+
+
+def number_pixels(x: int, y: int) -> np.ndarray:
+    """(96, 128) uint8: luma that tells where it is, from (x, y) on."""
+    rows, columns = np.mgrid[y : y + 96, x : x + 128]
+    return (16 + (rows + columns) % 200).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("aperture", "expected"),
+    [
+        ((100, 1, 80, 1, 0, 1, 0, 1), (14, 8, 100, 80)),
+        ((100, 1, 80, 1, 10, 1, -8, 1), (24, 0, 100, 80)),
+        ((101, 1, 81, 1, 0, 1, 0, 1), (14, 8, 100, 80)),  # half a pixel off the grid
+        ((300, 1, 80, 1, 0, 1, 0, 1), (0, 0, 128, 96)),  # larger than the picture
+        ((100, 0, 80, 1, 0, 1, 0, 1), (0, 0, 128, 96)),
+    ],
+)
+def test_the_clean_aperture_is_shown(
+    tmp_path: Path, aperture: tuple[int, ...], expected: tuple[int, int, int, int]
+) -> None:
+    path = write_pictures(tmp_path / "clap.mp4", [number_pixels(0, 0)] * 2, "yuv420p")
+    add_clean_aperture(path, aperture)
+    engine = PyAVDecoder()
+    facts = engine.inspect(path)
+    x, y, width, height = expected
+    frame = next(engine.decode_frames(path, None, None).frames)
+    assert frame.planes[0].shape == (height, width)
+    assert np.array_equal(frame.planes[0], number_pixels(0, 0)[y : y + height, x : x + width])
+    assert ("CROPPED" in advice_of(facts)) == (expected != (0, 0, 128, 96))
+
+
+def test_matroskas_crop_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "crop.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=RATE, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        picture = av.VideoFrame(128, 96, "yuv420p")
+        for index, plane in enumerate(picture.planes):
+            samples = np.full((plane.height, plane.line_size), 128, np.uint8)
+            if not index:
+                samples[:, :128] = number_pixels(0, 0)
+            plane.update(samples.tobytes())
+        file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
+    content = path.read_bytes()
+    unit = b"\x54\xb2\x81\x04"  # of a size to show it at: made into what to leave out at the left
+    assert unit in content
+    path.write_bytes(content.replace(unit, b"\x54\xcc\x81\x0a"))
+    frame = next(PyAVDecoder().decode_frames(path, None, None).frames)
+    assert np.array_equal(frame.planes[0], number_pixels(0, 0)[:, 10:])

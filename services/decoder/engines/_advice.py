@@ -61,7 +61,14 @@ def give_advice(facts: MediaFacts, coded_size: tuple[int, int]) -> Iterator[Advi
             "ALPHA",
             "The picture has transparency, which is left out. Lay it on its background first.",
         )
-    if width % 2 or height % 2:
+    shown = sorted((video.format.width, video.format.height))
+    if shown[0] < min(width, height) - 1 or shown[1] < max(width, height) - 1:
+        yield Advice(
+            "CROPPED",
+            f"The file asks for a part of its {width} x {height} pixels to be shown, which is done: the result is "
+            f"{video.format.width} x {video.format.height}.",
+        )
+    elif width % 2 or height % 2:
         yield Advice(
             "ODD_SIZE",
             f"{width} x {height} pixels: the last column or row is left out, because sizes must be even. The result is "

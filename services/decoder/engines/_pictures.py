@@ -7,6 +7,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.reformatter import Colorspace as SwsMatrix
 
+from services.decoder.engines._crop import NO_CROP, Crop
 from services.decoder.engines._orientation import Orientation, read_orientation
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
@@ -37,15 +38,19 @@ _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FU
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is done to every picture of a stream. `coded_size`: (width, height) before cutting and turning."""
+    """What is done to every picture of a stream. `coded_size`: (width, height) before cutting and turning.
+
+    `shown`: x, y, width and height of what is left of a coded picture; even.
+    """
 
     format: FrameFormat
     coded_size: tuple[int, int]
+    shown: tuple[int, int, int, int]
     orientation: Orientation
 
     def deliver(self, picture: av.VideoFrame, pts: int) -> Frame:
         """The picture as a frame; its planes are read-only, because the decoder still refers to them."""
-        width, height = self.coded_size
+        x, y, width, height = self.shown
         direct = _FORMATS.get(picture.format.name) is self.format.pixel_format
         if not direct or (picture.width, picture.height) != self.coded_size:
             picture = self._convert(picture)
@@ -54,7 +59,11 @@ class Delivery:
             # Turning exchanges the two shifts, but then they are equal: see choose_delivery.
             horizontal, vertical = self.format.chroma_shift if index else (0, 0)
             samples = np.frombuffer(memoryview(plane), self.format.dtype).reshape(plane.height, -1)
-            samples = samples[: (height & ~1) >> vertical, : (width & ~1) >> horizontal]
+            rows, columns = (
+                slice(y >> vertical, (y + height) >> vertical),
+                slice(x >> horizontal, (x + width) >> horizontal),
+            )
+            samples = samples[rows, columns]
             samples = self.orientation.turn(samples)
             samples.flags.writeable = False
             planes.append(samples)
@@ -79,7 +88,9 @@ class Delivery:
         )
 
 
-def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool = False) -> Delivery:
+def choose_delivery(
+    picture: av.VideoFrame, mirrored: bool = False, photo: bool = False, crop: Crop = NO_CROP
+) -> Delivery:
     """From the first picture of a stream; `mirrored`: see read_orientation.
 
     A photo becomes 4:2:0 whatever it was: many a JPEG is 4:4:4, which as a video most players do not show.
@@ -100,10 +111,16 @@ def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool 
         # Lying on its side 4:2:2 halves the height instead of the width, which no layout of ours does.
         pixel_format = _LAYOUTS[pixel_format is PixelFormat.YUV422P10, 1, 1]
     color = _FROM_RGB if is_rgb else _read_color(picture)
-    even = width & ~1, height & ~1
-    if orientation.transposed:
-        even = even[::-1]
-    return Delivery(FrameFormat(*even, pixel_format, color), (width, height), orientation)
+    shown = _cut_even(width, height, crop)
+    size = shown[2:][::-1] if orientation.transposed else shown[2:]
+    return Delivery(FrameFormat(*size, pixel_format, color), (width, height), shown, orientation)
+
+
+def _cut_even(width: int, height: int, crop: Crop) -> tuple[int, int, int, int]:
+    """Whole chroma samples inside the crop; all of the picture where that would be too small."""
+    x, y = crop.left + crop.left % 2, crop.top + crop.top % 2
+    across, down = (width - crop.right - x) & ~1, (height - crop.bottom - y) & ~1
+    return (x, y, across, down) if min(across, down) >= MIN_SIDE else (0, 0, width & ~1, height & ~1)
 
 
 def _choose_layout(picture: av.VideoFrame) -> PixelFormat:

@@ -16,6 +16,7 @@ import av
 from av.error import FFmpegError
 
 from services.decoder.engines import AudioBlock, FrameStream, MediaFacts
+from services.decoder.engines._crop import read_crop
 from services.decoder.engines._facts import gather_facts
 from services.decoder.engines._interlace import CONTEXT, deinterlace, may_be_interlaced
 from services.decoder.engines._pictures import Delivery, choose_delivery
@@ -37,7 +38,7 @@ class PyAVDecoder:
         with open_source(path) as source:
             if source.video is not None or "video" in source.undecodable:
                 picture = _read_first(source.decode_video(), source)
-                delivery = choose_delivery(picture, source.is_mirrored, source.is_photo)
+                delivery = _choose_delivery(picture, source)
         with open_source(path) as source:
             return gather_facts(source, delivery, picture)
 
@@ -46,7 +47,7 @@ class PyAVDecoder:
             source = stack.enter_context(open_source(path))
             pictures = source.decode_video()
             first = _read_first(pictures, source)
-            delivery = choose_delivery(first, source.is_mirrored, source.is_photo)
+            delivery = _choose_delivery(first, source)
             clock = _Clock.of(source)
             pictures = chain([first], () if source.is_photo else pictures)
             if start is not None and first.pts is not None:
@@ -128,6 +129,11 @@ def _seek(stack: ExitStack, source: Source, start: Fraction, begin: Fraction) ->
         if first is not None and first.pts is not None and clock.time(first) * clock.tick <= start:
             return chain([first], pictures)
     return stack.enter_context(open_source(source.path)).decode_video()
+
+
+def _choose_delivery(first: av.VideoFrame, source: Source) -> Delivery:
+    crop = read_crop(source.path, source.container.format.name, first.width, first.height)
+    return choose_delivery(first, source.is_mirrored, source.is_photo, crop)
 
 
 def _read_first(pictures: Iterator[av.VideoFrame], source: Source) -> av.VideoFrame:
