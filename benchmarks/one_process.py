@@ -26,7 +26,8 @@ from services.orchestrator.options import JobOptions
 from services.orchestrator.stages import FrameReader, Metadata, Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.worker import Worker
-from services.restorer.engines import load_engine as load_restorer
+from services.restorer.config import RestorerConfig
+from services.restorer.engines import load_engines as load_restorers
 from services.restorer.servicer import RestorerServicer
 from services.runtime.process import keep_large_blocks, set_up_logging
 from services.runtime.wire import Packet
@@ -43,7 +44,7 @@ class OneProcess(Stages):
             "decoder": DecoderServicer(PyAVDecoder(), store),
             "detector": DetectorServicer(load_detector("blazeface", DetectorConfig.threads)),
             "lipsync": LipsyncServicer(load_lipsync("rewrite")),
-            "restorer": RestorerServicer(load_restorer("classic")),
+            "restorer": RestorerServicer(*load_restorers(RestorerConfig())),
         }
         self._stubs = {stage: _Stub(servicer) for stage, servicer in servicers.items()}
 
@@ -68,10 +69,23 @@ class _Stub:
     def __getattr__(self, method: str) -> Any:
         bound = getattr(self._servicer, method)
         if method in ("Inspect", "GetCapabilities"):
-            return lambda request, metadata=(), timeout=0: bound(request, None)
+            return lambda request, metadata=(), timeout=0: bound(request, _Context(metadata))
         if method == "DecodeAudio":
-            return lambda request, metadata=(): _Answers(bound(request, None))
-        return lambda metadata=(): _Conversation(bound)
+            return lambda request, metadata=(): _Answers(bound(request, _Context(metadata)))
+        return lambda metadata=(): _Conversation(bound, _Context(metadata))
+
+
+class _Context:
+    """What servicers ask of gRPC's."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def peer(self) -> str:
+        return "this process"
 
 
 class _Answers:
@@ -91,9 +105,9 @@ class _Answers:
 class _Conversation:
     """A stream both ways, as ClientStream uses gRPC's."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Any, context: _Context) -> None:
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
-        self._answers = method(self._read(), None)
+        self._answers = method(self._read(), context)
 
     async def _read(self) -> AsyncIterator[Any]:
         while (request := await self._requests.get()) is not None:
