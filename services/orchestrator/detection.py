@@ -57,7 +57,6 @@ class _Batch:
     seen: list[SeenFrame]
     full: list[Frame]
     looked_at: list[tuple[FoundFace, CropWindow]] = field(default_factory=list)
-    crops: list[Crop] = field(default_factory=list)
 
 
 class FaceFinder:
@@ -77,20 +76,13 @@ class FaceFinder:
             source_height=size[1],
         )
         self._detect = stages.stream("detector", "Detect", Packet(detector_pb2.DetectRequest(open=wanted)), metadata)
-        opening = Packet(detector_pb2.LandmarkRequest(open=detector_pb2.LandmarkOpen()))
-        self._landmark = stages.stream("detector", "Landmark", opening, metadata)
+        self._stages, self._metadata = stages, metadata
 
     async def __aenter__(self) -> "FaceFinder":
         await self._detect.__aenter__()
-        try:
-            await self._landmark.__aenter__()
-        except BaseException:
-            await self._detect.__aexit__()
-            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._landmark.__aexit__(*exc_info)
         await self._detect.__aexit__(*exc_info)
 
     @property
@@ -99,9 +91,19 @@ class FaceFinder:
         return info
 
     async def __aiter__(self) -> AsyncIterator[list[SeenFrame]]:
-        detected = pass_through(self._detect, self._batches(), self._to_views, _take_faces)
-        async for batch in pass_through(self._landmark, _cut_out(detected), _to_crops, _take_meshes):
+        async for batch in pass_through(self._detect, self._batches(), self._to_views, _take_faces):
+            crops = await in_thread(_cut_crops, batch)
+            if crops:
+                await self._look_closer(batch, crops)
             yield batch.seen
+
+    async def _look_closer(self, batch: _Batch, crops: list[Crop]) -> None:
+        """A stream for each batch that needs one: most need none, and one that is kept open and unused would stall."""
+        opening = Packet(detector_pb2.LandmarkRequest(open=detector_pb2.LandmarkOpen()))
+        async with self._stages.stream("detector", "Landmark", opening, self._metadata) as stream:
+            async for answer in stream.exchange(_send_once(crops)):
+                if answer.message.WhichOneof("message") == "landmarks":
+                    _take_meshes(batch, answer)
 
     async def _batches(self) -> AsyncIterator[_Batch]:
         async for frames in self._reader:
@@ -118,21 +120,18 @@ class FaceFinder:
         return Packet(detector_pb2.DetectRequest(views=message), payload)
 
 
-async def _cut_out(batches: AsyncIterator[_Batch]) -> AsyncIterator[_Batch]:
-    async for batch in batches:
-        await in_thread(_cut_crops, batch)
-        yield batch
-
-
-def _cut_crops(batch: _Batch) -> None:
+def _cut_crops(batch: _Batch) -> list[Crop]:
+    """Of those faces that are to be looked at closer, in the order of `looked_at`."""
+    crops: list[Crop] = []
     for seen, frame in zip(batch.seen, batch.full, strict=False):
         for face in seen.faces:
             window = _window_of(face, seen.scale)
             if window is not None:
                 pixels = cv2.resize(cut_crop(frame, window), (_CROP, _CROP), interpolation=cv2.INTER_AREA)
-                batch.crops.append(Crop(len(batch.crops), 0, pixels, _to_crop(face.mesh, window)))
+                crops.append(Crop(len(crops), 0, pixels, _to_crop(face.mesh, window)))
                 batch.looked_at.append((face, window))
     batch.full = []
+    return crops
 
 
 def _window_of(face: FoundFace, scale: float) -> CropWindow | None:
@@ -152,12 +151,9 @@ def _take_faces(batch: _Batch, answer: Packet) -> None:
         seen.faces = [FoundFace(face.track, to_mesh(face.landmarks)) for face in found.faces]
 
 
-def _to_crops(sequence: int, batch: _Batch) -> Packet | None:
-    if not batch.crops:
-        return None
-    message, payload = from_crops(sequence, batch.crops)
-    batch.crops = []
-    return Packet(detector_pb2.LandmarkRequest(crops=message), payload)
+async def _send_once(crops: list[Crop]) -> AsyncIterator[Packet]:
+    message, payload = from_crops(0, crops)
+    yield Packet(detector_pb2.LandmarkRequest(crops=message), payload)
 
 
 def _take_meshes(batch: _Batch, answer: Packet) -> None:
