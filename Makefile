@@ -3,10 +3,11 @@
 VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 OUT     ?= out/result.mp4
+MINUTES ?= 60
 CLIPS   ?= ../shared/clips
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test lint lock bench quality
+.PHONY: help install models demo run up protos test chaos soak lint lock bench load quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -37,8 +38,14 @@ protos: install ## the Python stubs, from protos/
 	$(PYTHON) -m grpc_tools.protoc -I protos -I $(INCLUDE) \
 		--python_out=. --pyi_out=. --grpc_python_out=. protos/syncline/v1/*.proto
 
-test: models ## the whole test-suite
+test: models ## the whole test-suite; what needs PostgreSQL's server is skipped, and says so, where it is not installed
 	$(PYTHON) -m pytest
+
+chaos: models ## every fault on every service in mid-job: some ten minutes
+	$(PYTHON) -m pytest --chaos tests/end_to_end/test_kills.py --timeout 300
+
+soak: models ## an hour of jobs with faults; memory, descriptors and threads of every process: make soak MINUTES=60
+	$(PYTHON) -m benchmarks.soak $(MINUTES)
 
 lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/ruff check .
@@ -53,8 +60,12 @@ lock: install ## constraints.txt anew, from pyproject.toml and the newest releas
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --upgrade \
 		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
-bench: models ## speed and memory beside FFmpeg and beside one process: make bench VIDEO=clip.mp4 AUDIO=speech.wav
+bench: models ## the job store's speed; a job's speed and memory beside FFmpeg and one process: make bench VIDEO=clip.mp4 AUDIO=speech.wav
+	$(PYTHON) -m benchmarks.store
 	$(PYTHON) -m benchmarks.render $(VIDEO) $(if $(AUDIO),--audio $(AUDIO))
+
+load: models ## 200 short jobs from 20 clients with 2 workers: order, latency of calls, memory
+	$(PYTHON) -m benchmarks.load
 
 quality: models ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
 	$(PYTHON) -m benchmarks.quality $(CLIPS) $(NAMES)

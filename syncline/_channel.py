@@ -43,10 +43,10 @@ def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
     return stub(channel)
 
 
-def make_metadata(job: str = "") -> list[tuple[str, str]]:
-    """The keys that servers log. Each call has its own request id."""
-    keys = [("syncline-request-id", str(uuid.uuid4()))]
-    return [*keys, ("syncline-job", job)] if job else keys
+def make_metadata(tenant: str, job: str = "") -> list[tuple[str, str]]:
+    """The keys that servers log or go by. Each call has its own request id."""
+    keys = {"syncline-request-id": str(uuid.uuid4()), "syncline-job": job, "syncline-tenant": tenant}
+    return [(key, value) for key, value in keys.items() if value]
 
 
 @contextlib.contextmanager

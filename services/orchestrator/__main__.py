@@ -2,6 +2,7 @@
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.keeper import Keeper
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -10,11 +11,16 @@ from services.runtime.server import serve
 
 
 def load(config: OrchestratorConfig) -> OrchestratorServicer:
-    artifacts = ArtifactStore(config.store)
-    store = JobStore(config.database_url)
+    artifacts = ArtifactStore(config.store, config.free_bytes)
+    store = JobStore(config.database_url, config.limits)
+    store.take_alone()
     stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
-    worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
-    return OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
+    keeper = Keeper(store, artifacts, config.keep_days * 24 * 3600)
+    worker = None
+    if "worker" in config.roles:
+        worker = Worker(store, artifacts, stages, config.lease_seconds, config.segment_seconds)
+    imports = config.import_rules
+    return OrchestratorServicer(store, artifacts, stages, keeper, worker, imports, api="api" in config.roles)
 
 
 if __name__ == "__main__":
