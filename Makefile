@@ -66,9 +66,9 @@ lock: install ## constraints.txt anew, from pyproject.toml and the newest releas
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --group neural --upgrade \
 		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
-bench: models neural ## the job store; a job beside FFmpeg's decode + encode (VIDEO=clip.mp4 AUDIO=speech.wav); networks beside eager PyTorch
+bench: models neural ## the job store; a job beside FFmpeg and one process (VIDEO=clip.mp4 AUDIO=speech.wav); networks beside eager PyTorch
 	$(PYTHON) -m benchmarks.store
-	$(PYTHON) -m benchmarks.render $(VIDEO) $(AUDIO)
+	$(PYTHON) -m benchmarks.render $(VIDEO) $(if $(AUDIO),--audio $(AUDIO))
 	$(PYTHON) -m benchmarks.networks
 
 load: models ## 200 short jobs from 20 clients with 2 workers: order, latency of calls, memory

@@ -1,16 +1,21 @@
-"""How fast the five services make a video, beside the floor: decoding and encoding the same file and nothing else.
+"""How fast the five services make a video and what memory they hold, beside the floor and beside one process.
 
-    python -m benchmarks.render VIDEO AUDIO [ROUNDS]
+    python -m benchmarks.render [--rounds N] [--audio AUDIO] [VIDEO ...]
 
-Every round measures the floor and one whole job, so that both see the same machine; the medians and their ratio count.
-CPU seconds are steadier than wall time on a busy machine.
+Without videos: one real clip at 720, 1080, 2160 and 4320 lines, scaled from the same pictures.
+Every round measures the floor (decoding and encoding the file and nothing else), one whole job of the five processes,
+and the same job in one process without gRPC, so that all three see the same machine; medians and their ratios count.
+CPU seconds are steadier than wall time on a busy machine. Memory is of all processes together, each page counted once.
 """
 
+import argparse
+import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
+from collections import defaultdict
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -19,32 +24,14 @@ import av
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.memory import PeakMemory
 from syncline import Client
 from syncline.local import LocalStack
 from syncline.types import JobEvent, Phase
 
 CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
-CRF, PRESET, THREADS = "18", "veryfast", 4  # as a job's defaults
-
-
-def measure_floor(video: Path, out: Path) -> tuple[float, float]:
-    """Frames per second and CPU seconds per frame of decoding and encoding the file, with a job's settings."""
-    begun, burnt, count = time.monotonic(), time.process_time(), 0
-    with av.open(str(video)) as source, av.open(str(out), "w") as target:
-        pictures = source.streams.video[0]
-        pictures.thread_type = "AUTO"
-        rate = pictures.average_rate or Fraction(25)
-        stream = target.add_stream("libx264", rate=rate, options={"crf": CRF, "preset": PRESET})
-        stream.width, stream.height, stream.pix_fmt = pictures.width, pictures.height, "yuv420p"
-        stream.codec_context.thread_count = THREADS
-        stream.codec_context.thread_type = "FRAME"
-        stream.codec_context.time_base = 1 / rate
-        for frame in source.decode(pictures):
-            frame.pts, frame.time_base = count, 1 / rate
-            target.mux(stream.encode(frame))
-            count += 1
-        target.mux(stream.encode(None))
-    return count / (time.monotonic() - begun), (time.process_time() - burnt) / count
+CLIP, SPEECH = CLIPS / "talking" / "azure_1080_delivering.mp4", CLIPS / "speech" / "en_jfk.flac"
+SIZES = {"720 lines": (1280, 720, 100), "1080 lines": (1920, 1080, 100), "4K": (3840, 2160, 60), "8K": (7680, 4320, 50)}
 
 
 class RenderCpu:
@@ -72,44 +59,63 @@ class RenderCpu:
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def peak_memory(pid: int) -> float:
-    """Largest resident size of a process so far, in MB; Linux."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
+class Figures:
+    """Of one clip; every list has one value a round. Frames a second, CPU seconds a frame, MB."""
 
+    def __init__(self) -> None:
+        self.speed: dict[str, list[float]] = defaultdict(list)
+        self.cpu: dict[str, list[float]] = defaultdict(list)
+        self.memory: dict[str, list[float]] = defaultdict(list)
+        self.each: dict[str, float] = defaultdict(float)  # peaks of the services by themselves
 
-def main() -> None:
-    if len(sys.argv) > 2:
-        video, audio = Path(sys.argv[1]), Path(sys.argv[2])
-    elif CLIPS.is_dir():
-        video, audio = CLIPS / "talking" / "latentsync_1.mp4", CLIPS / "speech" / "en_jfk.flac"
-    else:
-        sys.exit("usage: python -m benchmarks.render VIDEO AUDIO [ROUNDS]")
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    figures: dict[str, list[float]] = {"floor": [], "analyse": [], "prepare": [], "render": []}
-    cpu: dict[str, list[float]] = {"floor": [], "render": []}
-    memory: dict[str, float] = {}
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            speed, burnt = measure_floor(video, Path(folder) / "floor.mp4")
-            figures["floor"].append(speed)
-            cpu["floor"].append(burnt)
-            # A store of its own each round: nothing is kept from the round before.
-            with LocalStack(Path(folder) / "data") as stack, Client(stack.server) as client:
-                render_cpu = RenderCpu(stack.pids.values())
-                job = client.run(video, audio, Path(folder) / "result.mp4", on_event=render_cpu.take)
-                report = client.report(job)
-                for service, pid in stack.pids.items():
-                    memory[service] = max(memory.get(service, 0.0), peak_memory(pid))
-            seconds, frames = report["seconds"], report["result"]["frames"]
-            source_frames = count_frames(video)
-            figures["analyse"].append(source_frames / seconds["analyse"])
-            figures["prepare"].append(source_frames / seconds["prepare"])
-            figures["render"].append(frames / seconds["render"])
-            cpu["render"].append(render_cpu.seconds / frames)
-    print_tables(video, figures, cpu, memory)
+    def measure(self, video: Path, audio: Path) -> None:
+        """One round."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            self._measure_floor(video, folder)
+            self._measure_five(video, audio, folder)
+            self._measure_one(video, audio, folder)
+
+    def _measure_floor(self, video: Path, folder: Path) -> None:
+        told = self._run("floor", "benchmarks.floor", video, folder / "floor.mp4")
+        self.speed["floor"].append(told["frames"] / told["seconds"])
+        self.cpu["floor"].append(told["cpu"] / told["frames"])
+
+    def _measure_five(self, video: Path, audio: Path, folder: Path) -> None:
+        # A store of its own each round: nothing is kept from the round before.
+        with (
+            LocalStack(folder / "five") as stack,
+            Client(stack.server) as client,
+            PeakMemory(stack.pids) as memory,
+        ):
+            render_cpu = RenderCpu(stack.pids.values())
+            job = client.run(video, audio, folder / "result.mp4", on_event=render_cpu.take)
+            report = client.report(job)
+        self._take("five processes", report)
+        frames = count_frames(video)
+        for step in ("analyse", "prepare"):
+            self.speed[step].append(frames / report["seconds"][step])
+        self.cpu["five processes"].append(render_cpu.seconds / report["result"]["frames"])
+        self.memory["five processes"].append(memory.together)
+        for service, peak in memory.each.items():
+            self.each[service] = max(self.each[service], peak)
+
+    def _measure_one(self, video: Path, audio: Path, folder: Path) -> None:
+        self._take("one process", self._run("one process", "benchmarks.one_process", video, audio, folder / "one"))
+
+    def _take(self, step: str, report: dict) -> None:
+        self.speed[step].append(report["result"]["frames"] / report["seconds"]["render"])
+
+    def _run(self, step: str, module: str, *arguments: Path) -> dict:
+        """What the module prints, its memory watched."""
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        with process, PeakMemory({step: process.pid}) as memory:
+            text, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed")
+        self.memory[step].append(memory.together)
+        return json.loads(text)
 
 
 def count_frames(video: Path) -> int:
@@ -117,28 +123,69 @@ def count_frames(video: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
-def print_tables(
-    video: Path, figures: dict[str, list[float]], cpu: dict[str, list[float]], memory: dict[str, float]
-) -> None:
-    floor = statistics.median(figures["floor"])
+def scale_clip(source: Path, target: Path, width: int, height: int, count: int) -> Path:
+    """`count` frames of the clip, again from its begin where it is shorter, at 25 a second."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "20", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 25)
+        done = 0
+        while done < count:
+            given.seek(0)
+            for picture in given.decode(video=0):
+                scaled = picture.reformat(width, height, "yuv420p")
+                scaled.pts, scaled.time_base = done, Fraction(1, 25)
+                container.mux(stream.encode(scaled))
+                done += 1
+                if done == count:
+                    break
+        container.mux(stream.encode(None))
+    return target
+
+
+def print_tables(figures: dict[str, Figures]) -> None:
     speed = Table(
-        "step", "frames/s: median", "min", "max", "of the floor", title=f"{video.name}: floor is decode + encode"
+        "clip", "step", "frames/s: median", "min", "max", "time, of the floor's", "CPU a frame, of the floor's"
     )
-    for step, values in figures.items():
-        median = statistics.median(values)
-        speed.add_row(step, f"{median:.1f}", f"{min(values):.1f}", f"{max(values):.1f}", f"{median / floor:.2f}")
-    burnt = Table("step", "CPU ms a frame", "of the floor", title="render: all services together")
-    for step, values in cpu.items():
-        median = statistics.median(values)
-        burnt.add_row(step, f"{1000 * median:.1f}", f"{median / statistics.median(cpu['floor']):.2f}")
-    peaks = Table("service", "peak memory, MB")
-    for service, peak in memory.items():
-        peaks.add_row(service, f"{peak:.0f}")
-    peaks.add_row("together", f"{sum(memory.values()):.0f}")
-    console = Console()
+    memory = Table(
+        "clip", "floor, MB", "five processes, MB", "of the floor's", "one process, MB", "largest of the five"
+    )
+    for name, found in figures.items():
+        floor = statistics.median(found.speed["floor"])
+        burnt = statistics.median(found.cpu["floor"])
+        for step, values in found.speed.items():
+            median = statistics.median(values)
+            cpu = f"{statistics.median(found.cpu[step]) / burnt:.2f}" if step in found.cpu else ""
+            shown = (f"{median:.1f}", f"{min(values):.1f}", f"{max(values):.1f}", f"{floor / median:.2f}")
+            speed.add_row(name, step, *shown, cpu)
+        held = {step: max(values) for step, values in found.memory.items()}
+        each = ", ".join(f"{service} {peak:.0f}" for service, peak in sorted(found.each.items()))
+        ratio = held["five processes"] / held["floor"]
+        shown_memory = (f"{held['floor']:.0f}", f"{held['five processes']:.0f}", f"{ratio:.2f}")
+        memory.add_row(name, *shown_memory, f"{held['one process']:.0f}", each)
+    console = Console(width=160)
     console.print(speed)
-    console.print(burnt)
-    console.print(peaks)
+    console.print(memory)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="*", type=Path, metavar="VIDEO")
+    parser.add_argument("--audio", type=Path, default=SPEECH)
+    parser.add_argument("--rounds", type=int, default=1)
+    asked = parser.parse_args()
+    if not asked.audio.is_file() or not (asked.videos or CLIP.is_file()):
+        parser.error("the clips to measure with are not here: give a VIDEO and --audio")
+    figures: dict[str, Figures] = defaultdict(Figures)
+    with tempfile.TemporaryDirectory() as folder:
+        videos = {video.name: video for video in asked.videos} or {
+            name: scale_clip(CLIP, Path(folder) / f"{size[1]}.mp4", *size) for name, size in SIZES.items()
+        }
+        for _ in range(asked.rounds):
+            for name, video in videos.items():
+                figures[name].measure(video, asked.audio)
+                print(f"{name}: done", file=sys.stderr)
+    print_tables(figures)
 
 
 if __name__ == "__main__":

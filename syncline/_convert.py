@@ -50,13 +50,33 @@ def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
     return message
 
 
+def to_mezzanine(options: types.MezzanineOptions) -> orchestrator_pb2.Mezzanine:
+    """Raises InvalidOption, as to_options."""
+    message = orchestrator_pb2.Mezzanine()
+    for name, value in options.items():
+        try:
+            if value is None:
+                continue
+            if name == "frame_rate":
+                message.frame_rate.CopyFrom(_to_rational(value))
+            else:
+                setattr(message, name, value)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise errors.InvalidOption(f"{name}={value!r}: {error}", {"option": name, "value": str(value)}) from error
+    return message
+
+
+def _to_rational(value: Any) -> media_pb2.Rational:
+    rate = Fraction(value)
+    return media_pb2.Rational(numerator=rate.numerator, denominator=rate.denominator)
+
+
 def _set_option(message: orchestrator_pb2.JobOptions, name: str, value: Any) -> None:
     match name:
         case "face":
             message.face.CopyFrom(to_face(value))
         case "frame_rate":
-            rate = Fraction(value)
-            message.frame_rate.numerator, message.frame_rate.denominator = rate.numerator, rate.denominator
+            message.frame_rate.CopyFrom(_to_rational(value))
         case "background_audio" if isinstance(value, types.Asset):
             message.background_audio = value.digest
         case "sync_mode":
@@ -223,6 +243,7 @@ def _from_options(message: orchestrator_pb2.JobOptions) -> types.JobOptions:
         frame_rate=_from_rational(message.frame_rate) if message.HasField("frame_rate") else None,
         **{name: getattr(message, name) for name in _NUMBERS if message.HasField(name)},
         **{name: getattr(message, name) or None for name in _WORDS},
+        normalize=message.normalize or None,
         face=_from_face(message.face),
     )
 

@@ -112,8 +112,9 @@ def import_asset(uri: str) -> Question[types.Asset]:
     return Question("ImportAsset", request, lambda response: _convert.from_asset(response.asset), seconds=3600.0)
 
 
-def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
-    request = pb.InspectAssetRequest(digest=digest_of(asset))
+def inspect_asset(asset: types.Asset | str, speech: types.Asset | str | None) -> Question[types.MediaInfo]:
+    request = pb.InspectAssetRequest(digest=digest_of(asset), speech="" if speech is None else digest_of(speech))
+    # The server counts the file's packets and listens to its sound, which takes a while for a long one.
     return Question(
         "InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=INSPECT_SECONDS
     )
@@ -126,6 +127,16 @@ def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]
         request,
         lambda response: tuple(map(_convert.from_person, response.persons)),
         seconds=3600.0,  # the whole video is analysed
+    )
+
+
+def normalize_asset(asset: types.Asset | str, options: types.MezzanineOptions) -> Question[types.Asset]:
+    request = pb.NormalizeAssetRequest(digest=digest_of(asset), mezzanine=_convert.to_mezzanine(options))
+    return Question(
+        "NormalizeAsset",
+        request,
+        lambda response: _convert.from_asset(response.asset),
+        seconds=4 * 3600.0,  # the whole video is decoded and encoded
     )
 
 

@@ -26,7 +26,20 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Batch, Estimate, Job, JobEvent, JobState, MediaInfo, NewJob, Options, Person, Speaker
+from syncline.types import (
+    Asset,
+    Batch,
+    Estimate,
+    Job,
+    JobEvent,
+    JobState,
+    MediaInfo,
+    MezzanineOptions,
+    NewJob,
+    Options,
+    Person,
+    Speaker,
+)
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -154,15 +167,32 @@ class Client:
         self._fetch(Arriving(_protocol.report_of(self._latest(job)), text), None)
         return _protocol.read_report(text.getvalue())
 
-    def inspect(self, file: Asset | FileName) -> MediaInfo:
-        """What is in a file, as the decoder sees it. A path is uploaded first."""
+    def inspect(self, file: Asset | FileName, speech: Asset | FileName | None = None) -> MediaInfo:
+        """What is in a file, and advice on it; with the `speech` that is meant for it, on the two together.
+
+        Paths are uploaded first.
+        """
         asset = file if isinstance(file, Asset) else self.upload(file)
-        return self._ask(_protocol.inspect_asset(asset))
+        if speech is not None and not isinstance(speech, Asset):
+            speech = self.upload(speech)
+        return self._ask(_protocol.inspect_asset(asset, speech))
 
     def persons(self, file: Asset | FileName) -> tuple[Person, ...]:
         """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""
         asset = file if isinstance(file, Asset) else self.upload(file)
         return self._ask(_protocol.find_persons(asset))
+
+    def normalize(self, file: Asset | FileName, path: FileName, **options: Unpack[MezzanineOptions]) -> Asset:
+        """Writes a video's standard mezzanine to `path`, whole or not at all: H.264 and AAC at a constant rate.
+
+        The asset can be given to create_job.
+        """
+        asset = file if isinstance(file, Asset) else self.upload(file)
+        made = self._ask(_protocol.normalize_asset(asset, options))
+        with NewFile(Path(path)) as target:
+            self._fetch(Arriving(made, target.file), None)
+            target.keep()
+        return made
 
     def run(
         self,

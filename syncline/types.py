@@ -126,6 +126,16 @@ class Options(TypedDict, total=False):
     background_audio: Asset | str | None
     background_gain: float | None
     source_gain: float | None
+    normalize: bool | None
+
+
+class MezzanineOptions(TypedDict, total=False):
+    """What a mezzanine is to be like, as keyword arguments; left out or None means the server's default."""
+
+    width: int | None  # pixels, with height: exactly that size, black where the picture does not reach
+    height: int | None
+    frame_rate: Fraction | int | str | None  # frames per second
+    bit_rate: int | None  # bits per second, of the pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +167,7 @@ class JobOptions:
     background_audio: str | None = None  # digest of what plays under the speech
     background_gain: float | None = None  # decibels
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
+    normalize: bool | None = None  # the video's standard mezzanine is made first
 
 
 @dataclass(frozen=True, slots=True)

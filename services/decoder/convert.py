@@ -2,6 +2,7 @@
 
 from services.decoder.engines import AudioFacts, MediaFacts, VideoFacts
 from services.runtime.convert import from_fraction, from_frame_format
+from services.runtime.frames import ContentLight, MasteringDisplay
 from syncline.v1 import decoder_pb2 as pb
 
 
@@ -29,7 +30,25 @@ def _from_video(video: VideoFacts) -> pb.VideoInfo:
         start_time=from_fraction(video.start_time),
         rotation=video.rotation,
         sample_aspect_ratio=from_fraction(video.sample_aspect_ratio),
+        mirrored=video.mirrored,
+        interlaced=video.interlaced,
+        alpha=video.alpha,
+        mastering_display=_from_mastering(video.mastering_display) if video.mastering_display else None,
+        content_light=_from_light(video.content_light) if video.content_light else None,
     )
+
+
+def _from_mastering(display: MasteringDisplay) -> pb.MasteringDisplay:
+    return pb.MasteringDisplay(
+        primaries=display.primaries,
+        white_point=display.white_point,
+        min_luminance=display.min_luminance,
+        max_luminance=display.max_luminance,
+    )
+
+
+def _from_light(light: ContentLight) -> pb.ContentLight:
+    return pb.ContentLight(max_content=light.max_content, max_average=light.max_average)
 
 
 def _from_audio(audio: AudioFacts) -> pb.AudioInfo:

@@ -104,8 +104,10 @@ def _to_settings(wanted: pb.DetectOpen) -> TrackSettings:
     in_range("redetect_interval", interval, 1, 1000)
     in_range("min_score", min_score, 0, 1)
     in_range("max_faces", max_faces, 1, 32)
+    tile_overlap = wanted.tile_overlap if wanted.HasField("tile_overlap") else TrackSettings.tile_overlap
+    in_range("tile_overlap", tile_overlap, 0, 360)
     view, source = (wanted.view_width, wanted.view_height), (wanted.source_width, wanted.source_height)
-    return TrackSettings(view, source, interval, min_score, max_faces)
+    return TrackSettings(view, source, interval, min_score, max_faces, tile_overlap)
 
 
 def _from_settings(settings: TrackSettings, engine: Engine) -> pb.DetectOpen:
@@ -118,6 +120,7 @@ def _from_settings(settings: TrackSettings, engine: Engine) -> pb.DetectOpen:
         redetect_interval=settings.redetect_interval,
         min_score=settings.min_score,
         max_faces=settings.max_faces,
+        tile_overlap=settings.tile_overlap,
     )
 
 

@@ -2,31 +2,37 @@
 
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from services.orchestrator.artifacts import ArtifactStore
-from services.orchestrator.compositing import make_view
+from services.orchestrator.detection import FaceFinder, SeenFrame
 from services.orchestrator.faces import DetectedFaces
 from services.orchestrator.likeness import describe_face, join_descriptions
-from services.orchestrator.pipeline import pass_through
 from services.orchestrator.report import describe_engine
 from services.orchestrator.stages import Metadata, Stages
-from services.runtime.convert import from_frames, to_mesh
 from services.runtime.faces import LANDMARK_COUNT
-from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
+from services.runtime.frames import Color, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
-from services.runtime.wire import Packet
-from syncline.v1 import detector_pb2, media_pb2
+from syncline.errors import InternalError
+from syncline.v1 import media_pb2
 
-VERSION = "2"  # changes when the same frames and engines may give another analysis
+VERSION = "3"  # changes when the same frames and engines may give another analysis
 _VIEW_SIDE = 640  # pixels, the longer side of what the detector looks at
+_LARGE_VIEW_SIDE = 2560  # pixels, where that shows no face or only small ones
+_LARGER = 1.5  # a larger view must be by so much
+_SMALL_FACE = 32  # pixels of the view, its longer side
+_WORTH_A_LOOK = 0.5  # seconds without a face, or only with small ones
 _LOOK_STEP = 5  # frames between the first looks at a track's face
+_MESH_BYTES = LANDMARK_COUNT * 3 * 4
+_COPY_BYTES = 1024 * 1024
 
 Report = Callable[[int], None]
 
@@ -82,67 +88,96 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
 async def analyse(
     stages: Stages, artifacts: ArtifactStore, source: str, key: str, metadata: Metadata, report: Report
 ) -> Analysis:
-    """Decodes the whole source, finds its faces and keeps the result under `key`."""
-    async with stages.decode_frames(source, metadata) as reader:
-        size = (reader.format.width, reader.format.height)
-        if min(size) < 32:
-            raise Refusal("PICTURE_TOO_SMALL", f"the picture has {size[0]} x {size[1]} pixels; no face fits into it")
-        view_format = _view_format(*size)
-        wanted = detector_pb2.DetectOpen(
-            view_width=view_format.width, view_height=view_format.height, source_width=size[0], source_height=size[1]
-        )
-        opening = Packet(detector_pb2.DetectRequest(open=wanted))
-        async with stages.stream("detector", "Detect", opening, metadata) as stream:
-            collected = _Collected(view_format.width / size[0])
-            with artifacts.scratch() as mesh_path:
-                with mesh_path.open("wb") as mesh_file:
-                    async for views in pass_through(stream, _make_views(reader, view_format), _to_packet, _take_faces):
-                        await in_thread(collected.add, views, mesh_file)
-                        report(len(collected.pts))
-                artifacts.adopt_artifact("meshes", key, mesh_path)
-            about = {
-                "format": [*size, int(reader.format.pixel_format), _plain_color(reader.format.color)],
-                "time_base": str(reader.time_base),
-                "engines": {
-                    "decoder": describe_engine(reader.terms.engine),
-                    "detector": describe_engine(stream.opened.terms.engine),
-                },
-            }
-    await in_thread(_store, artifacts, key, about, collected)
+    """Decodes the whole source, finds its faces and keeps the result under `key`.
+
+    Stretches in which the small view shows no face, or only small ones, are looked at again in a larger one.
+    """
+    with artifacts.scratch() as first_path, artifacts.scratch() as second_path, artifacts.scratch() as mesh_path:
+        with first_path.open("wb") as first_meshes, second_path.open("wb") as second_meshes:
+            async with stages.decode_frames(source, metadata) as reader:
+                size = (reader.format.width, reader.format.height)
+                if min(size) < 32:
+                    message = f"the picture has {size[0]} x {size[1]} pixels; no face fits into it"
+                    raise Refusal("PICTURE_TOO_SMALL", message)
+                async with FaceFinder(stages, reader, _VIEW_SIDE, metadata) as finder:
+                    whole = _Collected(first_meshes)
+                    async for seen in finder:
+                        await in_thread(whole.add, seen)
+                        report(len(whole.pts))
+                about = {
+                    "format": [*size, int(reader.format.pixel_format), _plain_color(reader.format.color)],
+                    "time_base": str(reader.time_base),
+                    "engines": {
+                        "decoder": describe_engine(reader.terms.engine),
+                        "detector": describe_engine(finder.engine),
+                    },
+                }
+            second = _Collected(second_meshes)
+            stretches = _find_stretches(whole, max(size), reader.time_base)
+            for first, end in stretches:
+                await _look_again(stages, source, metadata, whole, second, (first, end), reader.time_base)
+        rows = await in_thread(_merge, whole, second, stretches, (first_path, second_path), mesh_path)
+        artifacts.adopt_artifact("meshes", key, mesh_path)
+    await in_thread(_store, artifacts, key, about, whole, rows, {**whole.looks, **second.looks})
     analysis = load_analysis(artifacts, key)
     assert analysis is not None
     return analysis
 
 
-@dataclass
-class _Views:
-    """A few frames' views on their way through the detector."""
+async def _look_again(
+    stages: Stages,
+    source: str,
+    metadata: Metadata,
+    whole: "_Collected",
+    second: "_Collected",
+    stretch: tuple[int, int],
+    time_base: Fraction,
+) -> None:
+    first, end = stretch
+    second.begin(first, whole.last_track)
+    until = whole.pts[end] * time_base if end < len(whole.pts) else None
+    async with (
+        stages.decode_frames(source, metadata, whole.pts[first] * time_base, until) as reader,
+        FaceFinder(stages, reader, _LARGE_VIEW_SIDE, metadata) as finder,
+    ):
+        async for seen in finder:
+            await in_thread(second.add, seen)
+    if second.pts != whole.pts[first:end]:
+        raise InternalError(f"the decoder gave other frames from frame {first} on than it gave before")
 
-    frames: list[Frame]
-    faces: list[detector_pb2.FrameFaces] = field(default_factory=list)
 
-
-@dataclass
 class _Collected:
     """What grows with the source's length, a few numbers per face; the meshes go to their file."""
 
-    view_scale: float  # pixels of the view per pixel of the frame
-    pts: list[int] = field(default_factory=list)
-    cuts: list[bool] = field(default_factory=list)
-    rows: list[tuple[int, int, float, float, float]] = field(default_factory=list)
-    looks: dict[int, "_Looks"] = field(default_factory=dict)  # by track
+    def __init__(self, mesh_file: BinaryIO) -> None:
+        self._mesh_file = mesh_file
+        self._first_frame = self._first_track = 0
+        self.pts: list[int] = []  # since begin
+        self.cuts: list[bool] = []
+        self.rows: list[tuple[int, int, float, float, float]] = []  # frame, track, area, centre's x and y
+        self.largest: list[float] = []  # the longer side of each frame's largest face, pixels of the view; 0: none
+        self.looks: dict[int, _Looks] = {}  # by track
+        self.last_track = 0
 
-    def add(self, views: _Views, mesh_file: BinaryIO) -> None:
-        for frame, found in zip(views.frames, views.faces, strict=True):
-            for face in found.faces:
-                box = face.box
-                centre = (box.x + box.width / 2, box.y + box.height / 2)
-                self.rows.append((len(self.pts), face.track, box.width * box.height, *centre))
-                mesh = to_mesh(face.landmarks)
-                mesh_file.write(mesh.tobytes())
-                self.looks.setdefault(face.track, _Looks()).add(frame.planes[0], mesh * np.float32(self.view_scale))
-            self.pts.append(frame.pts)
-            self.cuts.append(found.cut)
+    def begin(self, frame: int, track: int) -> None:
+        """The next frame is number `frame` of the source; its tracks are counted on from `track` or what came here."""
+        self._first_frame, self._first_track, self.pts = frame, max(track, self.last_track), []
+
+    def add(self, frames: list[SeenFrame]) -> None:
+        for seen in frames:
+            sides = [0.0]
+            for face in seen.faces:
+                x, y, width, height = face.box
+                track = self._first_track + face.track
+                frame = self._first_frame + len(self.pts)
+                self.rows.append((frame, track, width * height, x + width / 2, y + height / 2))
+                self._mesh_file.write(face.mesh.tobytes())
+                self.looks.setdefault(track, _Looks()).add(seen.view, face.mesh * np.float32(seen.scale))
+                self.last_track = max(self.last_track, track)
+                sides.append(max(width, height) * seen.scale)
+            self.largest.append(max(sides))
+            self.pts.append(seen.pts)
+            self.cuts.append(seen.cut)
 
 
 @dataclass
@@ -160,47 +195,70 @@ class _Looks:
         self._seen += 1
 
 
-async def _make_views(reader: AsyncIterator[list[Frame]] | Any, view_format: FrameFormat) -> AsyncIterator[_Views]:
-    async for frames in reader:
-        yield _Views(await in_thread(_shrink, frames, view_format))
+def _find_stretches(whole: _Collected, longer_side: int, time_base: Fraction) -> list[tuple[int, int]]:
+    """(first frame, frame after the last) of what a larger view may show more of: within one shot each."""
+    if longer_side < _LARGER * _VIEW_SIDE:
+        return []
+    small = np.array(whole.largest) < _SMALL_FACE
+    edges = np.flatnonzero(np.diff(small)) + 1
+    bounds = np.unique(np.concatenate([[0], edges, np.flatnonzero(whole.cuts), [len(small)]])).tolist()
+    ends = [*whole.pts, 2 * whole.pts[-1] - whole.pts[max(len(whole.pts) - 2, 0)]]
+    return [
+        (first, end)
+        for first, end in pairwise(bounds)
+        # A photo is one frame that lasts no time.
+        if small[first] and (end - first == len(small) or (ends[end] - ends[first]) * time_base >= _WORTH_A_LOOK)
+    ]
 
 
-def _shrink(frames: list[Frame], view_format: FrameFormat) -> list[Frame]:
-    return [Frame(frame.pts, view_format, (make_view(frame, _VIEW_SIDE),)) for frame in frames]
+def _merge(
+    whole: _Collected, second: _Collected, stretches: list[tuple[int, int]], paths: tuple[Path, Path], mesh_path: Path
+) -> np.ndarray:
+    """The faces of both looks in order of frames, rows as _Collected has them: (n, 5) float64; writes their meshes.
+
+    A stretch's faces are those of the second look unless that saw faces in fewer of its frames.
+    """
+    looks = [np.array(look.rows, np.float64).reshape(-1, 5) for look in (whole, second)]
+    pieces: list[tuple[int, slice]] = []  # which look, and which of its rows
+    done = 0
+    for first, end in stretches:
+        found = [slice(*np.searchsorted(rows[:, 0], [first, end])) for rows in looks]
+        frames = [len(np.unique(rows[part, 0])) for rows, part in zip(looks, found, strict=True)]
+        if frames[1] >= frames[0]:
+            pieces += [(0, slice(done, found[0].start)), (1, found[1])]
+            done = found[0].stop
+    pieces.append((0, slice(done, len(looks[0]))))
+    with mesh_path.open("wb") as target:
+        for look, part in pieces:
+            with paths[look].open("rb") as meshes:
+                meshes.seek(part.start * _MESH_BYTES)
+                left = (part.stop - part.start) * _MESH_BYTES
+                while left:
+                    left -= target.write(meshes.read(min(left, _COPY_BYTES)))
+    return np.concatenate([looks[look][part] for look, part in pieces])
 
 
-def _view_format(width: int, height: int) -> FrameFormat:
-    blank = np.zeros((height, width), np.uint8)
-    probe = Frame(0, FrameFormat(width, height, PixelFormat.YUV444P), (blank, blank, blank))
-    view_height, view_width = make_view(probe, _VIEW_SIDE).shape[:2]
-    return FrameFormat(view_width, view_height, PixelFormat.RGB24)
-
-
-def _to_packet(sequence: int, views: _Views) -> Packet:
-    batch, payload = from_frames(sequence, views.frames)
-    return Packet(detector_pb2.DetectRequest(views=batch), payload)
-
-
-def _take_faces(views: _Views, answer: Packet) -> None:
-    views.faces.extend(answer.message.faces.frames)
-
-
-def _store(artifacts: ArtifactStore, key: str, about: dict[str, Any], collected: _Collected) -> None:
-    rows = np.array(collected.rows, np.float64).reshape(-1, 5)
+def _store(
+    artifacts: ArtifactStore,
+    key: str,
+    about: dict[str, Any],
+    whole: _Collected,
+    rows: np.ndarray,
+    looks: Mapping[int, _Looks],
+) -> None:
+    tracks = np.unique(rows[:, 1]).astype(np.int64)
     file = io.BytesIO()
     np.savez_compressed(
         file,
         about=np.array(json.dumps(about)),
-        pts=np.array(collected.pts, np.int64),
-        cuts=np.array(collected.cuts, bool),
+        pts=np.array(whole.pts, np.int64),
+        cuts=np.array(whole.cuts, bool),
         frame=rows[:, 0].astype(np.int64),
         track=rows[:, 1].astype(np.int64),
         area=rows[:, 2],
         centre=rows[:, 3:5],
-        tracks=np.array(list(collected.looks), np.int64),
-        descriptions=np.array(
-            [join_descriptions(looks.descriptions) for looks in collected.looks.values()], np.float32
-        ),
+        tracks=tracks,
+        descriptions=np.array([join_descriptions(looks[track].descriptions) for track in tracks.tolist()], np.float32),
     )
     artifacts.put_artifact("analysis", key, [file.getvalue()])
 

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.orchestrator.artifacts import ArtifactStore, Upload
-from services.orchestrator.casting import list_persons
-from services.orchestrator.convert import from_asset, from_person, to_tenant
+from services.orchestrator.convert import from_asset, to_mezzanine, to_tenant
 from services.orchestrator.importing import ImportRules, import_asset
+from services.orchestrator.inspecting import inspect_asset
+from services.orchestrator.mezzanine import find_mezzanine
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.refusal import Refusal
@@ -65,12 +66,16 @@ class AssetCalls:
     async def InspectAsset(
         self, request: pb.InspectAssetRequest, context: grpc.aio.ServicerContext
     ) -> pb.InspectAssetResponse:
-        self._artifacts.path_of(request.digest)
-        response = pb.InspectAssetResponse(info=await self._stages.inspect(request.digest))
-        if request.persons and response.info.HasField("video"):
-            analysis, persons = await list_persons(self._stages, self._artifacts, request.digest)
-            response.persons.extend(from_person(analysis, person) for person in persons)
-        return response
+        return await inspect_asset(self._stages, self._artifacts, self._store, request)
+
+    async def NormalizeAsset(
+        self, request: pb.NormalizeAssetRequest, context: grpc.aio.ServicerContext
+    ) -> pb.NormalizeAssetResponse:
+        wanted, tenant = to_mezzanine(request.mezzanine), to_tenant(context)
+        await in_thread(self._store.check_room, tenant, 0)
+        asset = await find_mezzanine(self._stages, self._artifacts, request.digest, wanted)
+        await in_thread(self._store.put_asset, asset, tenant)
+        return pb.NormalizeAssetResponse(asset=from_asset(asset))
 
 
 async def _receive(upload: Upload, requests: AsyncIterator[pb.UploadAssetRequest], size: int) -> None:

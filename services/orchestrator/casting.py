@@ -89,12 +89,6 @@ class Casting:
         return choose_by_photo(self.analysis, persons, photo)
 
 
-async def list_persons(stages: Stages, artifacts: ArtifactStore, source: str) -> tuple[Analysis, list[Person]]:
-    """Who is in a source, outside of any job."""
-    _, analysis = await find_analysis(stages, artifacts, source, (), lambda frames: None)
-    return analysis, await in_thread(find_persons, analysis.faces, analysis.descriptions)
-
-
 def _refuse_twins(roles: Sequence[Role]) -> None:
     """Two speeches cannot be put into one mouth."""
     first: dict[int, int] = {}

@@ -10,6 +10,7 @@ from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import Asset
 from services.orchestrator.choice import AUTO, FaceBox, FaceChoice, Speaker
 from services.orchestrator.estimating import Estimate
+from services.orchestrator.mezzanine import Mezzanine
 from services.orchestrator.naming import find_box
 from services.orchestrator.options import RANGES, FpsMode, JobOptions
 from services.orchestrator.persons import Person, find_spans
@@ -118,6 +119,7 @@ def to_options(job: pb.Job) -> JobOptions:
     if rate := to_fraction(options.frame_rate):
         given["frame_rate"] = rate
     speakers = tuple(Speaker(_to_face(speaker.face), speaker.audio, speaker.start) for speaker in job.speakers)
+    given["normalize"] = options.normalize
     return JobOptions.choose(**given, face=_to_face(options.face), speakers=speakers)
 
 
@@ -129,6 +131,12 @@ def to_expression(options: JobOptions) -> lipsync_pb2.Expression:
         closure_strength=options.closure_strength,
         padding=options.padding,
     )
+
+
+def to_mezzanine(wanted: pb.Mezzanine) -> Mezzanine:
+    """Raises Refusal INVALID_OPTION."""
+    given = {name: getattr(wanted, name) for name in ("width", "height", "bit_rate") if wanted.HasField(name)}
+    return Mezzanine(**given, frame_rate=to_fraction(wanted.frame_rate))
 
 
 def list_assets(job: pb.Job, options: JobOptions) -> list[str]:
@@ -183,6 +191,7 @@ def from_job(job: JobRecord) -> pb.Job:
             frame_rate=from_fraction(options.frame_rate),
             **{name: getattr(options, name) for name in (*RANGES, *_NAMES)},
             face=_from_face(options.face),
+            normalize=options.normalize,
         ),
         speakers=[
             pb.Speaker(face=_from_face(speaker.face), audio=speaker.audio, start=speaker.start)

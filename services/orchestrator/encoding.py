@@ -12,6 +12,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from services.orchestrator.formats import PRESETS, VIDEO_CODECS, VideoCodec
+from services.orchestrator.light import UNTOLD, Light, describe_light
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -31,6 +32,7 @@ class EncodeSettings:
     codec: str = "h264"
     bit_rate: int | None = None  # bits per second, instead of crf
     max_lines: int | None = None  # pixels of the shorter side; larger pictures are scaled down
+    light: Light = UNTOLD  # of an HDR source
 
     @property
     def output(self) -> FrameFormat:
@@ -67,7 +69,7 @@ class SegmentEncoder:
         self._settings, self._output = settings, settings.output
         muxer = _SEGMENT_MUXERS.get(settings.codec, "mp4")
         self._container = av.open(path, "w", format=muxer, options={"fflags": "+bitexact"})  # no random identifiers
-        self._stream = _add_video_stream(self._container, settings)
+        self._stream = add_video_stream(self._container, settings)
         self._time_base = self._stream.codec_context.time_base
         self.frame_count = 0
 
@@ -98,17 +100,21 @@ class SegmentEncoder:
             self._container.close()
 
 
-def _add_video_stream(container: OutputContainer, settings: EncodeSettings) -> VideoStream:
+def add_video_stream(container: OutputContainer, settings: EncodeSettings) -> VideoStream:
+    """The stream of pictures of the settings' output format, ready to encode; times count in frames."""
     codec, output = VIDEO_CODECS[settings.codec], settings.output
     rate = settings.frame_rate.limit_denominator(1001)  # FFmpeg's fractions have 32 bits
     stream = container.add_stream(codec.encoder, rate=rate)
     assert isinstance(stream, VideoStream)
     stream.width, stream.height = output.width, output.height
     stream.pix_fmt = FFMPEG_NAMES[output.pixel_format]
+    option, told = describe_light(settings.light, codec.encoder)
+    light = {option: ":".join([*filter(None, [codec.options.get(option)]), *told])} if told else {}
     stream.options = {
         **_choose_quality(codec, settings),
         **codec.presets[PRESETS.index(settings.preset)],
         **codec.options,
+        **light,
     }
     context = stream.codec_context
     context.bit_rate = settings.bit_rate or 0  # 0: whatever the quality takes

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,10 @@ from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
+from services.orchestrator.inspecting import advise_on_speech
 from services.orchestrator.leases import tell, while_held
+from services.orchestrator.light import to_light
+from services.orchestrator.mezzanine import Mezzanine, find_mezzanine
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
 from services.orchestrator.progress import Beacon, timed
@@ -98,6 +101,18 @@ class JobRun:
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
+        with timed(seconds, "normalize"):
+            run = await self._on_mezzanine(options, metadata)
+        await run._lead(options, metadata, seconds)
+
+    async def _on_mezzanine(self, options: JobOptions, metadata: Metadata) -> "JobRun":
+        """This attempt on what it is to work on: the video, or its mezzanine."""
+        if not options.normalize:
+            return self
+        made = await find_mezzanine(self.stages, self.artifacts, self.job.video, Mezzanine(), metadata)
+        return replace(self, job=replace(self.job, video=made.digest))
+
+    async def _lead(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> None:
         known, engines, render = await self._get_ready(options, metadata, seconds)
         plan_digest, spans = _digest_of(render, engines), cut_segments(render.timeline, self.segment_seconds)
         pixels = render.encode.format.width * render.encode.format.height
@@ -126,8 +141,11 @@ class JobRun:
         """
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
-        getting_ready = self._get_ready(options, metadata, {})
-        _, engines, render = await while_held(self.store, self.lease, self.lease_seconds, getting_ready)
+
+        async def get_ready() -> tuple[_Known, dict[str, Any], RenderJob]:
+            return await (await self._on_mezzanine(options, metadata))._get_ready(options, metadata, {})
+
+        _, engines, render = await while_held(self.store, self.lease, self.lease_seconds, get_ready())
         if _digest_of(render, engines) != self.job.plan:
             message = "the job was planned for other versions of the engines than those this worker reaches"
             raise Refusal("PLAN_DIFFERS", message, job=self.job.id)
@@ -212,6 +230,7 @@ class JobRun:
                 codec=options.video_codec,
                 bit_rate=options.video_bit_rate,
                 max_lines=options.max_lines,
+                light=to_light(known.info.video),
             ),
             restorer_strength=options.restorer_strength,
             restorer_engine=known.restorer.name,
@@ -233,6 +252,9 @@ class JobRun:
                 if not sounds[audio].HasField("audio"):
                     raise Refusal("NO_AUDIO", f"the file given as {name} has no sound", digest=audio)
         check_copy(options, sounds[audios[0]])
+        for audio in audios:
+            mode = None if options.speakers else options.sync_mode
+            info.advice.extend(await advise_on_speech(self.stages, self.artifacts, info, audio, mode, metadata))
         for advice in info.advice:
             await self._note(f"{advice.code}: {advice.message}")
         return info, sounds

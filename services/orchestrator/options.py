@@ -75,6 +75,7 @@ class JobOptions:
     background_audio: str | None = None  # digest
     background_gain: float = -18.0  # decibels
     source_gain: float | None = None  # decibels; None: the source's own sound is not heard
+    normalize: bool = False
 
     @classmethod
     def choose(cls, **given: Any) -> "JobOptions":

@@ -8,6 +8,7 @@ from typing import Any
 from services.orchestrator.artifacts import Asset
 from services.orchestrator.options import JobOptions
 from services.orchestrator.records import JobRecord, SegmentRecord
+from services.orchestrator.speed import worker_megabytes
 from services.orchestrator.timeline import Timeline
 from services.runtime.convert import to_fraction
 from syncline._version import __version__
@@ -60,6 +61,7 @@ def build_report(
         "frames": report_frames([(segment.details or {}).get("outcomes", ()) for segment in segments]),
         **faces,
         "engines": dict(engines),
+        "worker_megabytes": round(worker_megabytes()),
         "seconds": {**seconds, "render_steps": _sum_steps(segments)},
         "segments": len(segments),
     }

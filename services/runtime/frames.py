@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from fractions import Fraction
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,6 +54,27 @@ class Color:
     primaries: int = 2
     transfer: int = 2
     full_range: bool = False
+
+
+@dataclass(frozen=True)
+class MasteringDisplay:
+    """The screen that an HDR picture was made on, in the units of SMPTE ST 2086 as ITU-T H.265 (D.3.28) writes them."""
+
+    CHROMATICITY: ClassVar[Fraction] = Fraction(1, 50000)  # CIE 1931 x or y
+    LUMINANCE: ClassVar[Fraction] = Fraction(1, 10000)  # candela per square metre
+
+    primaries: tuple[int, ...]  # x and y of red, green and blue: six numbers; unit: CHROMATICITY
+    white_point: tuple[int, int]  # x and y; unit: CHROMATICITY
+    min_luminance: int  # unit: LUMINANCE
+    max_luminance: int  # unit: LUMINANCE
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLight:
+    """How bright an HDR picture gets, in candela per square metre; CTA-861.3."""
+
+    max_content: int  # the brightest pixel
+    max_average: int  # the brightest mean of a frame
 
 
 @dataclass(frozen=True, slots=True)

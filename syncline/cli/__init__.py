@@ -5,7 +5,7 @@ import threading
 
 import typer
 
-from syncline.cli import batch, inspect, jobs, models, run, up
+from syncline.cli import batch, inspect, jobs, models, normalize, run, up
 from syncline.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("delete")(jobs.delete)
 app.command("estimate")(jobs.estimate)
 app.command("download")(jobs.download)
 app.command("inspect")(inspect.inspect)
+app.command("normalize")(normalize.normalize)
 app.add_typer(models.app, name="models")
 
 

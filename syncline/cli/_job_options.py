@@ -19,9 +19,9 @@ def _flag(kind: Any, words: str, panel: str = _PANEL, **limits: Any) -> Any:
     return Annotated[kind | None, typer.Option(help=words, rich_help_panel=panel, **limits)]
 
 
-def _rate(value: str) -> str:
+def check_rate(value: str | None) -> str | None:
     try:
-        Fraction(value)
+        Fraction(value or 0)
     except (ValueError, ZeroDivisionError):
         raise typer.BadParameter(f"{value!r} is no number of frames per second: 25, 29.97 or 30000/1001") from None
     return value
@@ -32,6 +32,7 @@ FLAGS: dict[str, Any] = {
         Literal["cut_off", "loop", "bounce", "hold", "silence", "remap"],
         "When video and speech differ in length. Default: cut_off",
     ),
+    "normalize": _flag(bool, "Make the video's standard mezzanine first, as `syncline normalize`, and work on that"),
     "start": _flag(float, "Second of the video from which it is used. Default: its begin", min=0.0),
     "end": _flag(float, "Second of the video until which it is used. Default: its end", min=0.0),
     "mouth_intensity": _flag(float, "How far the mouth goes from rest. Default: 1", min=0.5, max=1.5),
@@ -56,9 +57,7 @@ FLAGS: dict[str, Any] = {
     "preset": _flag(str, "How long to look for small files, as x264 names it. Default: veryfast", _OUTPUT),
     "max_lines": _flag(int, "Scale the shorter side down to so many pixels", _OUTPUT, min=144, max=8192),
     "fps_mode": _flag(Literal["passthrough", "cfr"], "Frames as in the source, or at a constant rate", _OUTPUT),
-    "frame_rate": _flag(
-        str, "The constant rate: 25, 30000/1001 ...", _OUTPUT, callback=lambda value: value and _rate(value)
-    ),
+    "frame_rate": _flag(str, "The constant rate: 25, 30000/1001 ...", _OUTPUT, callback=check_rate),
     "audio_codec": _flag(
         Literal["aac", "opus", "flac", "pcm", "copy"], "Default: copy where that is exact, else aac or opus", _OUTPUT
     ),

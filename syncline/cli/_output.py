@@ -57,6 +57,9 @@ class Output(AbstractContextManager["Output"]):
     def written(self, path: Path, report: Path) -> None:
         self.line(f"wrote {path} and {report}", type="result", path=path, report=report)
 
+    def normalized(self, path: Path, digest: str) -> None:
+        self.line(f"wrote {path}", type="mezzanine", path=path, digest=digest)
+
     def event(self, event: JobEvent) -> None:
         self.line(describe_event(event), type="event", event=event)
 

@@ -1,5 +1,6 @@
 """syncline inspect: what is in a file, and who."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,10 @@ def inspect(
     faces: Annotated[
         bool, typer.Option("--faces", help="Also list the persons seen; analyses the whole video.")
     ] = False,
+    speech: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, help="The speech meant for it, for advice on both."),
+    ] = None,
     server: ServerOrOwn = None,
     data: Data = None,
     json: Json = False,
@@ -21,6 +26,7 @@ def inspect(
     """Show what is in a video, photo or sound file, and what is worth knowing before a job."""
     with open_output(json) as output, reach(server, data, output) as client:
         asset = client.upload(file)
-        output.media(client.inspect(asset))
-        for person in client.persons(asset) if faces else ():
+        persons = client.persons(asset) if faces else ()
+        output.media(client.inspect(asset, speech))
+        for person in persons:
             output.person(person)

@@ -61,7 +61,7 @@ class MediaInfo(_message.Message):
     def __init__(self, kind: _Optional[_Union[MediaInfo.Kind, str]] = ..., container: _Optional[str] = ..., duration: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., size_bytes: _Optional[int] = ..., bit_rate: _Optional[int] = ..., video: _Optional[_Union[VideoInfo, _Mapping]] = ..., audio: _Optional[_Union[AudioInfo, _Mapping]] = ..., advice: _Optional[_Iterable[_Union[Advice, _Mapping]]] = ...) -> None: ...
 
 class VideoInfo(_message.Message):
-    __slots__ = ("codec", "format", "frame_rate", "variable_frame_rate", "frame_count", "time_base", "start_time", "rotation", "sample_aspect_ratio")
+    __slots__ = ("codec", "format", "frame_rate", "variable_frame_rate", "frame_count", "time_base", "start_time", "rotation", "sample_aspect_ratio", "mirrored", "interlaced", "alpha", "mastering_display", "content_light")
     CODEC_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     FRAME_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,11 @@ class VideoInfo(_message.Message):
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     ROTATION_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_ASPECT_RATIO_FIELD_NUMBER: _ClassVar[int]
+    MIRRORED_FIELD_NUMBER: _ClassVar[int]
+    INTERLACED_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    MASTERING_DISPLAY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_LIGHT_FIELD_NUMBER: _ClassVar[int]
     codec: str
     format: _media_pb2.FrameFormat
     frame_rate: _media_pb2.Rational
@@ -80,7 +85,32 @@ class VideoInfo(_message.Message):
     start_time: _media_pb2.Rational
     rotation: int
     sample_aspect_ratio: _media_pb2.Rational
-    def __init__(self, codec: _Optional[str] = ..., format: _Optional[_Union[_media_pb2.FrameFormat, _Mapping]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., variable_frame_rate: _Optional[bool] = ..., frame_count: _Optional[int] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start_time: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., rotation: _Optional[int] = ..., sample_aspect_ratio: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ...) -> None: ...
+    mirrored: bool
+    interlaced: bool
+    alpha: bool
+    mastering_display: MasteringDisplay
+    content_light: ContentLight
+    def __init__(self, codec: _Optional[str] = ..., format: _Optional[_Union[_media_pb2.FrameFormat, _Mapping]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., variable_frame_rate: _Optional[bool] = ..., frame_count: _Optional[int] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start_time: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., rotation: _Optional[int] = ..., sample_aspect_ratio: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., mirrored: _Optional[bool] = ..., interlaced: _Optional[bool] = ..., alpha: _Optional[bool] = ..., mastering_display: _Optional[_Union[MasteringDisplay, _Mapping]] = ..., content_light: _Optional[_Union[ContentLight, _Mapping]] = ...) -> None: ...
+
+class MasteringDisplay(_message.Message):
+    __slots__ = ("primaries", "white_point", "min_luminance", "max_luminance")
+    PRIMARIES_FIELD_NUMBER: _ClassVar[int]
+    WHITE_POINT_FIELD_NUMBER: _ClassVar[int]
+    MIN_LUMINANCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_LUMINANCE_FIELD_NUMBER: _ClassVar[int]
+    primaries: _containers.RepeatedScalarFieldContainer[int]
+    white_point: _containers.RepeatedScalarFieldContainer[int]
+    min_luminance: int
+    max_luminance: int
+    def __init__(self, primaries: _Optional[_Iterable[int]] = ..., white_point: _Optional[_Iterable[int]] = ..., min_luminance: _Optional[int] = ..., max_luminance: _Optional[int] = ...) -> None: ...
+
+class ContentLight(_message.Message):
+    __slots__ = ("max_content", "max_average")
+    MAX_CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    max_content: int
+    max_average: int
+    def __init__(self, max_content: _Optional[int] = ..., max_average: _Optional[int] = ...) -> None: ...
 
 class AudioInfo(_message.Message):
     __slots__ = ("codec", "sample_rate", "channels", "duration", "start_time")

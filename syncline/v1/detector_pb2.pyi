@@ -26,7 +26,7 @@ class DetectRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[DetectOpen, _Mapping]] = ..., views: _Optional[_Union[_media_pb2.FrameBatch, _Mapping]] = ...) -> None: ...
 
 class DetectOpen(_message.Message):
-    __slots__ = ("engine", "view_width", "view_height", "source_width", "source_height", "redetect_interval", "min_score", "max_faces", "transports")
+    __slots__ = ("engine", "view_width", "view_height", "source_width", "source_height", "redetect_interval", "min_score", "max_faces", "transports", "tile_overlap")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     VIEW_WIDTH_FIELD_NUMBER: _ClassVar[int]
     VIEW_HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class DetectOpen(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     MAX_FACES_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    TILE_OVERLAP_FIELD_NUMBER: _ClassVar[int]
     engine: str
     view_width: int
     view_height: int
@@ -45,7 +46,8 @@ class DetectOpen(_message.Message):
     min_score: float
     max_faces: int
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
-    def __init__(self, engine: _Optional[str] = ..., view_width: _Optional[int] = ..., view_height: _Optional[int] = ..., source_width: _Optional[int] = ..., source_height: _Optional[int] = ..., redetect_interval: _Optional[int] = ..., min_score: _Optional[float] = ..., max_faces: _Optional[int] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ...) -> None: ...
+    tile_overlap: int
+    def __init__(self, engine: _Optional[str] = ..., view_width: _Optional[int] = ..., view_height: _Optional[int] = ..., source_width: _Optional[int] = ..., source_height: _Optional[int] = ..., redetect_interval: _Optional[int] = ..., min_score: _Optional[float] = ..., max_faces: _Optional[int] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., tile_overlap: _Optional[int] = ...) -> None: ...
 
 class DetectResponse(_message.Message):
     __slots__ = ("opened", "faces", "error", "progress", "completed")

@@ -58,7 +58,7 @@ class DetectorServiceServicer:
 
     def Detect(self, request_iterator, context):
         """Faces in consecutive frames of one video, joined into tracks.
-        Open, Opened, then small views of the frames in order (the whole frame scaled down); each batch is answered by the
+        Open, Opened, then views of the frames in order (the whole frame scaled down); each batch is answered by the
         faces found in it; Completed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

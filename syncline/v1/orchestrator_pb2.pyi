@@ -104,12 +104,14 @@ class DownloadAssetResponse(_message.Message):
     def __init__(self, size_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class InspectAssetRequest(_message.Message):
-    __slots__ = ("digest", "persons")
+    __slots__ = ("digest", "persons", "speech")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PERSONS_FIELD_NUMBER: _ClassVar[int]
+    SPEECH_FIELD_NUMBER: _ClassVar[int]
     digest: str
     persons: bool
-    def __init__(self, digest: _Optional[str] = ..., persons: _Optional[bool] = ...) -> None: ...
+    speech: str
+    def __init__(self, digest: _Optional[str] = ..., persons: _Optional[bool] = ..., speech: _Optional[str] = ...) -> None: ...
 
 class InspectAssetResponse(_message.Message):
     __slots__ = ("info", "persons")
@@ -118,6 +120,32 @@ class InspectAssetResponse(_message.Message):
     info: _decoder_pb2.MediaInfo
     persons: _containers.RepeatedCompositeFieldContainer[Person]
     def __init__(self, info: _Optional[_Union[_decoder_pb2.MediaInfo, _Mapping]] = ..., persons: _Optional[_Iterable[_Union[Person, _Mapping]]] = ...) -> None: ...
+
+class NormalizeAssetRequest(_message.Message):
+    __slots__ = ("digest", "mezzanine")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MEZZANINE_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    mezzanine: Mezzanine
+    def __init__(self, digest: _Optional[str] = ..., mezzanine: _Optional[_Union[Mezzanine, _Mapping]] = ...) -> None: ...
+
+class NormalizeAssetResponse(_message.Message):
+    __slots__ = ("asset",)
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    asset: Asset
+    def __init__(self, asset: _Optional[_Union[Asset, _Mapping]] = ...) -> None: ...
+
+class Mezzanine(_message.Message):
+    __slots__ = ("width", "height", "frame_rate", "bit_rate")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FRAME_RATE_FIELD_NUMBER: _ClassVar[int]
+    BIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    frame_rate: _media_pb2.Rational
+    bit_rate: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., bit_rate: _Optional[int] = ...) -> None: ...
 
 class Person(_message.Message):
     __slots__ = ("index", "frames", "first", "shown")
@@ -140,7 +168,7 @@ class TimeSpan(_message.Message):
     def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain", "lipsync_engine", "restorer_engine")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain", "lipsync_engine", "restorer_engine", "normalize")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +194,7 @@ class JobOptions(_message.Message):
     SOURCE_GAIN_FIELD_NUMBER: _ClassVar[int]
     LIPSYNC_ENGINE_FIELD_NUMBER: _ClassVar[int]
     RESTORER_ENGINE_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
@@ -191,7 +220,8 @@ class JobOptions(_message.Message):
     source_gain: float
     lipsync_engine: str
     restorer_engine: str
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ..., lipsync_engine: _Optional[str] = ..., restorer_engine: _Optional[str] = ...) -> None: ...
+    normalize: bool
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ..., lipsync_engine: _Optional[str] = ..., restorer_engine: _Optional[str] = ..., normalize: _Optional[bool] = ...) -> None: ...
 
 class FaceChoice(_message.Message):
     __slots__ = ("index", "box", "reference")

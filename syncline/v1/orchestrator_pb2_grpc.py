@@ -55,6 +55,11 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.InspectAssetRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.InspectAssetResponse.FromString,
                 _registered_method=True)
+        self.NormalizeAsset = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/NormalizeAsset',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.NormalizeAssetRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.NormalizeAssetResponse.FromString,
+                _registered_method=True)
         self.CreateJob = channel.unary_unary(
                 '/syncline.v1.OrchestratorService/CreateJob',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.CreateJobRequest.SerializeToString,
@@ -142,7 +147,16 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InspectAsset(self, request, context):
-        """What is in an asset, as the decoder sees it; and who, when asked.
+        """What is in an asset, as the decoder sees it; and who, when asked. The advice also tells of its sound, of its faces
+        once they are known, and how fast jobs were here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NormalizeAsset(self, request, context):
+        """Makes the standard mezzanine of a video: upright, whole frames of square pixels at a constant rate, H.264 and AAC
+        in an MP4. Answers when it is made; asked again for the same, at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,6 +264,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.InspectAsset,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.InspectAssetRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.InspectAssetResponse.SerializeToString,
+            ),
+            'NormalizeAsset': grpc.unary_unary_rpc_method_handler(
+                    servicer.NormalizeAsset,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.NormalizeAssetRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.NormalizeAssetResponse.SerializeToString,
             ),
             'CreateJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateJob,
@@ -416,6 +435,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/InspectAsset',
             syncline_dot_v1_dot_orchestrator__pb2.InspectAssetRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.InspectAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NormalizeAsset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/NormalizeAsset',
+            syncline_dot_v1_dot_orchestrator__pb2.NormalizeAssetRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.NormalizeAssetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -209,6 +209,7 @@ def test_bad_views_are_refused(blazeface: BlazeFace, packets: list[Packet], erro
         (detect_open(min_score=float("nan")), errors.InvalidOption),
         (detect_open(min_score=-0.1), errors.InvalidOption),
         (detect_open(max_faces=33), errors.InvalidOption),
+        (detect_open(tile_overlap=361), errors.InvalidOption),
     ],
 )
 def test_bad_detect_openings_are_refused(

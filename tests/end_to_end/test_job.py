@@ -201,3 +201,19 @@ def test_a_cancelled_job_ends_and_the_next_one_runs(client: Client, media: Path,
         client.download(job, tmp_path / "out.mp4")
     assert not list(tmp_path.iterdir())
     client.run(media / "portrait.png", media / "speech.wav", tmp_path / "next.mp4", preset="ultrafast")
+
+
+def test_inspect_tells_what_the_files_mean_for_one_another(client: Client, media: Path, spoken: Path) -> None:
+    """Faces once they are known, the speech beside the video, and how fast jobs were here."""
+    facts = client.inspect(media / "portrait.mp4", media / "long.wav")
+    told = {advice.code: advice.message for advice in facts.advice}
+    assert "The video lasts 2.00 s" in told["LENGTH_MISMATCH"]
+    assert "frames a second were rendered" in told["MEASURED_SPEED"]
+    assert not {"SMALL_FACE", "TURNED_FACE", "NO_FACE", "NO_SPEECH", "CLIPPED_AUDIO"} & set(told)
+
+
+def test_inspect_by_command_takes_the_speech(server: str, media: Path) -> None:
+    arguments = ["inspect", str(media / "portrait.mp4"), "--speech", str(media / "long.wav"), "--server", server]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "LENGTH_MISMATCH" in result.output

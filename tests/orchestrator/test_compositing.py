@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.compositing import CropWindow, cut_crop, make_view, paste_crop
+from services.orchestrator.encoding import to_picture
 from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
 
 PLANAR = [pixel_format for pixel_format in PixelFormat if pixel_format < PixelFormat.RGB24]
@@ -241,3 +242,35 @@ def test_a_view_shows_the_whole_frame(size: tuple[int, int], view_size: tuple[in
 def test_a_window_off_the_even_grid_is_refused(x: int, side: int, pixels: int) -> None:
     with pytest.raises(ValueError, match="a crop"):
         CropWindow(x, 0, side, pixels)
+
+
+@pytest.mark.parametrize("pixel_format", [PixelFormat.YUV420P, PixelFormat.YUV420P10])
+def test_super_whites_and_blacks_stay_where_the_crop_changes_elsewhere(pixel_format: PixelFormat) -> None:
+    """RGB of 8 bits cannot hold them; the frame keeps its own samples all the same."""
+    frame_format = FrameFormat(64, 64, pixel_format, BT709)
+    scale = 4 if frame_format.bit_depth == 10 else 1
+    planes = [np.full(shape, 128 * scale, frame_format.dtype) for shape in frame_format.plane_shapes]
+    planes[0][:, :20], planes[0][:, 20:40] = 250 * scale, 4 * scale
+    frame, window = Frame(0, frame_format, tuple(planes)), CropWindow.of(0, 0, 64)
+    crop = cut_crop(frame, window)
+    crop[:, 44:] += 30
+    pasted = paste(frame, window, with_alpha(crop, 255))
+    assert np.array_equal(pasted.planes[0][:, :40], planes[0][:, :40])
+    assert (pasted.planes[0][:, 48:] > planes[0][:, 48:]).all()
+
+
+def test_pixels_outside_the_mask_are_the_sources_own_when_they_reach_the_encoder() -> None:
+    """From the frame that came to the picture that is encoded, through the copy between them."""
+    frame = make_frame(96, 130, PixelFormat.YUV420P10)
+    window = CropWindow.of(16, 20, 48)
+    alpha = np.zeros((48, 48), np.uint8)
+    alpha[10:30, 12:36] = 255
+    picture, own = to_picture(frame)
+    paste_crop(own, window, cut_crop(frame, window), with_alpha(255 - cut_crop(frame, window), alpha), in_place=True)
+    for index, (plane, source) in enumerate(zip(picture.planes, frame.planes, strict=True)):
+        shift = 1 if index else 0
+        encoded = np.frombuffer(memoryview(plane), "<u2").reshape(plane.height, -1)[:, : source.shape[1]]
+        outside = np.ones(source.shape, bool)
+        outside[30 >> shift : 50 >> shift, 28 >> shift : 52 >> shift] = False
+        assert np.array_equal(encoded[outside], source[outside])
+        assert not np.array_equal(encoded, source)

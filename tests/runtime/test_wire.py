@@ -1,7 +1,9 @@
 """The codec of heavy messages against protobuf itself."""
 
+from random import Random
+
 import pytest
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +46,68 @@ def whole(packet: Packet) -> bytes:
 def test_decode_agrees_with_protobuf(request_: restorer_pb2.RestoreRequest) -> None:
     packet = wire.decode(restorer_pb2.RestoreRequest, request_.SerializeToString())
     assert whole(packet) == request_.SerializeToString(deterministic=True)
+
+
+UNKNOWN = st.sampled_from([(2000, "varint"), (2001, "bytes"), (2002, "fixed32"), (2003, "fixed64")])
+
+
+def encode_unknown(number: int, kind: str) -> bytes:
+    """A field that no message here has."""
+    wire_type, value = {
+        "varint": (0, b"\x96\x01"),
+        "bytes": (2, b"\x03abc"),
+        "fixed32": (5, bytes(4)),
+        "fixed64": (1, bytes(8)),
+    }[kind]
+    tag, encoded = number << 3 | wire_type, bytearray()
+    while tag >= 0x80:
+        encoded.append(tag & 0x7F | 0x80)
+        tag >>= 7
+    return bytes([*encoded, tag]) + value
+
+
+@given(requests(), st.lists(UNKNOWN, max_size=3), st.randoms(use_true_random=False))
+def test_fields_in_any_order_and_unknown_ones_fare_as_with_protobuf(
+    request_: restorer_pb2.RestoreRequest, unknown: list[tuple[int, str]], random: Random
+) -> None:
+    """Within the batch and around it."""
+    batch = [*split_fields(request_.crops), *(encode_unknown(*field) for field in unknown)]
+    random.shuffle(batch)
+    rest = restorer_pb2.RestoreRequest()
+    rest.CopyFrom(request_)
+    rest.ClearField("crops")
+    fields = [*split_fields(rest), *(encode_unknown(*field) for field in unknown)]
+    if request_.HasField("crops"):
+        head = restorer_pb2.RestoreRequest(crops=media_pb2.CropBatch()).SerializeToString()[:1]
+        fields.append(head + encode_length(b"".join(batch)))
+    random.shuffle(fields)
+    written = b"".join(fields)
+    expected = restorer_pb2.RestoreRequest.FromString(written)
+    assert whole(wire.decode(restorer_pb2.RestoreRequest, written)) == expected.SerializeToString(deterministic=True)
+
+
+def split_fields(message: Message) -> list[bytes]:
+    """The message's fields, each as it is written by itself."""
+    parts = []
+    for field, value in message.ListFields():
+        alone = type(message)()
+        if field.is_repeated:
+            getattr(alone, field.name).extend(value)
+        elif field.message_type is not None:
+            getattr(alone, field.name).CopyFrom(value)
+        else:
+            setattr(alone, field.name, value)
+        parts.append(alone.SerializeToString())
+    return parts
+
+
+def encode_length(content: bytes) -> bytes:
+    """The content behind its length."""
+    return (
+        len(content).to_bytes(1, "big") + content
+        if len(content) < 128
+        else bytes([len(content) & 0x7F | 0x80, len(content) >> 7]) + content
+    )
 
 
 @given(requests(), st.lists(payloads, min_size=1, max_size=3))

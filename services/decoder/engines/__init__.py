@@ -11,7 +11,7 @@ import numpy as np
 
 from services.runtime.config import ConfigError
 from services.runtime.engine import EngineInfo
-from services.runtime.frames import Frame, FrameFormat
+from services.runtime.frames import ContentLight, Frame, FrameFormat, MasteringDisplay
 
 
 class MediaKind(IntEnum):
@@ -25,7 +25,7 @@ class MediaKind(IntEnum):
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
     codec: str
-    format: FrameFormat  # of the frames that decode_frames delivers: upright, even-sized
+    format: FrameFormat  # of the frames that decode_frames delivers: upright, even-sized, whole
     frame_rate: Fraction  # mean, frames per second
     variable_frame_rate: bool
     frame_count: int  # counted from packets
@@ -33,6 +33,11 @@ class VideoFacts:
     start_time: Fraction  # seconds
     rotation: int  # clockwise degrees applied: 0, 90, 180, 270
     sample_aspect_ratio: Fraction
+    mirrored: bool = False  # left and right are exchanged before the turn
+    interlaced: bool = False  # coded as fields; delivered as whole frames
+    alpha: bool = False  # transparency, which is not delivered
+    mastering_display: MasteringDisplay | None = None
+    content_light: ContentLight | None = None
 
 
 @dataclass(frozen=True, slots=True)

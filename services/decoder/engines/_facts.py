@@ -1,7 +1,6 @@
-"""What is in a file, from its packets; and what a person might do about it."""
+"""What is in a file, from its packets and its first picture."""
 
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -9,13 +8,13 @@ import av
 import numpy as np
 from av.stream import Stream
 
-from services.decoder.engines import Advice, AudioFacts, MediaFacts, MediaKind, VideoFacts
+from services.decoder.engines import AudioFacts, MediaFacts, MediaKind, VideoFacts
+from services.decoder.engines._advice import give_advice
+from services.decoder.engines._interlace import may_be_interlaced
+from services.decoder.engines._light import read_content_light, read_mastering_display
 from services.decoder.engines._pictures import Delivery
 from services.decoder.engines._source import Source
 
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273
-_FULL_HD = 1080  # lines
-_HIGH_BIT_RATE = 12_000_000  # bits per second
 _UNEVEN = 0.1  # of the mean interval: frames that far from their place make a variable frame rate
 _SAME_RATE = Fraction(1, 1000)  # how far the rate a file states may be from the one its timestamps show
 _DEFAULT_RATE = Fraction(25)  # frames per second of a single picture
@@ -42,8 +41,8 @@ def gather_facts(source: Source, delivery: Delivery | None, picture: av.VideoFra
     tallies = _count_packets(source, streams)
     video = audio = None
     ends = []
-    if source.video is not None and delivery is not None:
-        video = _describe_video(source, delivery, tallies[source.video.index])
+    if source.video is not None and delivery is not None and picture is not None:
+        video = _describe_video(source, delivery, picture, tallies[source.video.index])
         ends.append(video.start_time + video.frame_count / video.frame_rate)
         ends.append(_find_end(source, source.video, tallies[source.video.index]))
     if source.audio is not None:
@@ -54,9 +53,7 @@ def gather_facts(source: Source, delivery: Delivery | None, picture: av.VideoFra
     size = source.path.stat().st_size
     bit_rate = round(size * 8 / duration) if duration else 0
     facts = MediaFacts(kind, source.container.format.name, duration, size, bit_rate, video, audio)
-    if delivery is None or picture is None:
-        return facts
-    return replace(facts, advice=tuple(_advise(facts, delivery, picture)))
+    return facts if delivery is None else replace(facts, advice=tuple(give_advice(facts, delivery.coded_size)))
 
 
 def _count_packets(source: Source, streams: list[Stream]) -> dict[int, _Tally]:
@@ -70,7 +67,7 @@ def _count_packets(source: Source, streams: list[Stream]) -> dict[int, _Tally]:
     return tallies
 
 
-def _describe_video(source: Source, delivery: Delivery, tally: _Tally) -> VideoFacts:
+def _describe_video(source: Source, delivery: Delivery, picture: av.VideoFrame, tally: _Tally) -> VideoFacts:
     stream = source.video
     assert stream is not None
     tick = stream.time_base or Fraction(1, 1000)
@@ -87,7 +84,25 @@ def _describe_video(source: Source, delivery: Delivery, tally: _Tally) -> VideoF
         start_time=int(times[0]) * tick - source.zero if len(times) else Fraction(0),
         rotation=delivery.orientation.rotation,
         sample_aspect_ratio=1 / aspect if delivery.orientation.transposed else aspect,
+        mirrored=delivery.orientation.mirrored,
+        interlaced=may_be_interlaced(source, picture),
+        alpha=_has_alpha(source, picture),
+        # A photo has neither, and pictures with EXIF cannot be asked: see read_orientation.
+        mastering_display=None if source.is_photo else read_mastering_display(picture),
+        content_light=None if source.is_photo else read_content_light(picture),
     )
+
+
+def _has_alpha(source: Source, picture: av.VideoFrame) -> bool:
+    assert source.video is not None
+    if (
+        source.video.metadata.get("alpha_mode") == "1"
+    ):  # WebM: a second picture beside each, which no decoder here reads
+        return True
+    if not any(component.is_alpha for component in picture.format.components):
+        return False
+    # An opaque photo may be stored with its transparency all the same; of a video the first picture tells nothing.
+    return not source.is_photo or int(picture.to_ndarray(format="rgba")[..., 3].min()) < 255
 
 
 def _measure_rate(times: np.ndarray, tick: Fraction, stated: Fraction | None) -> tuple[Fraction, bool]:
@@ -128,56 +143,3 @@ def _find_end(source: Source, stream: Stream, tally: _Tally) -> Fraction:
     if tally.end is None or stream.time_base is None:
         return Fraction(0)
     return tally.end * stream.time_base - source.zero
-
-
-def _advise(facts: MediaFacts, delivery: Delivery, picture: av.VideoFrame) -> Iterator[Advice]:
-    video, (width, height) = facts.video, delivery.coded_size
-    assert video is not None
-    lines, megabits = min(width, height), facts.bit_rate / 1e6
-    if facts.bit_rate > _HIGH_BIT_RATE and lines <= _FULL_HD:
-        yield Advice(
-            "HIGH_BIT_RATE",
-            f"{megabits:.1f} Mbit/s at {lines} lines: 8 to 12 Mbit/s would look the same and upload faster.",
-        )
-    if lines > _FULL_HD:
-        yield Advice(
-            "LARGE_PICTURE",
-            f"{width} x {height} pixels: {_FULL_HD} lines would do unless it is shown larger, and render faster.",
-        )
-    if video.variable_frame_rate:
-        yield Advice(
-            "VARIABLE_FRAME_RATE",
-            f"Frames are not evenly spaced (mean {float(video.frame_rate):.2f} per second). Their times are kept; "
-            "if an editor needs a constant rate, convert the file first.",
-        )
-    if video.rotation:
-        yield Advice(
-            "ROTATED",
-            f"The file asks to be turned by {video.rotation} degrees clockwise, which is done: the result is "
-            f"{video.format.width} x {video.format.height} pixels and upright.",
-        )
-    if (transfer := video.format.color.transfer) in _HDR_TRANSFERS:
-        yield Advice(
-            "HDR",
-            f"The picture is HDR ({_HDR_TRANSFERS[transfer]}, {video.format.bit_depth} bits). Faces are found and made "
-            "as if it were not; a standard (SDR) export gives more faithful colours.",
-        )
-    if facts.audio is None and facts.kind is MediaKind.VIDEO:
-        yield Advice(
-            "NO_AUDIO",
-            "The video has no sound. A video in which the person speaks, with its sound, teaches their mouth better.",
-        )
-    if picture.interlaced_frame:
-        yield Advice("INTERLACED", "The picture is interlaced and shows combs where it moves. Deinterlace it first.")
-    if width % 2 or height % 2:
-        yield Advice(
-            "ODD_SIZE",
-            f"{width} x {height} pixels: the last column or row is left out, because sizes must be even. The result is "
-            f"{video.format.width} x {video.format.height}.",
-        )
-    if video.sample_aspect_ratio != 1:
-        yield Advice(
-            "NON_SQUARE_PIXELS",
-            f"A pixel is {float(video.sample_aspect_ratio):.3f} times as wide as high. That is kept; scale the video "
-            "to square pixels if a player shows it too narrow or too wide.",
-        )

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.reformatter import Colorspace as SwsMatrix
 
+from services.decoder.engines._crop import NO_CROP, Crop
+from services.decoder.engines._orientation import Orientation, read_orientation
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
 
@@ -36,32 +37,20 @@ _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FU
 
 
 @dataclass(frozen=True, slots=True)
-class Orientation:
-    """How to turn coded pictures upright: transposed first, then mirrored."""
-
-    transposed: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    @property
-    def rotation(self) -> int:
-        """Clockwise degrees; of a mirrored picture, those that come beside the mirroring."""
-        if self.transposed:
-            return 90 if self.flip_x else 270
-        return 180 if self.flip_y else 0
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is done to every picture of a stream. `coded_size`: (width, height) before cutting and turning."""
+    """What is done to every picture of a stream. `coded_size`: (width, height) before cutting and turning.
+
+    `shown`: x, y, width and height of what is left of a coded picture; even.
+    """
 
     format: FrameFormat
     coded_size: tuple[int, int]
+    shown: tuple[int, int, int, int]
     orientation: Orientation
 
     def deliver(self, picture: av.VideoFrame, pts: int) -> Frame:
         """The picture as a frame; its planes are read-only, because the decoder still refers to them."""
-        width, height = self.coded_size
+        x, y, width, height = self.shown
         direct = _FORMATS.get(picture.format.name) is self.format.pixel_format
         if not direct or (picture.width, picture.height) != self.coded_size:
             picture = self._convert(picture)
@@ -70,8 +59,12 @@ class Delivery:
             # Turning exchanges the two shifts, but then they are equal: see choose_delivery.
             horizontal, vertical = self.format.chroma_shift if index else (0, 0)
             samples = np.frombuffer(memoryview(plane), self.format.dtype).reshape(plane.height, -1)
-            samples = samples[: (height & ~1) >> vertical, : (width & ~1) >> horizontal]
-            samples = _turn(samples, self.orientation)
+            rows, columns = (
+                slice(y >> vertical, (y + height) >> vertical),
+                slice(x >> horizontal, (x + width) >> horizontal),
+            )
+            samples = samples[rows, columns]
+            samples = self.orientation.turn(samples)
             samples.flags.writeable = False
             planes.append(samples)
         return Frame(pts, self.format, tuple(planes))
@@ -95,8 +88,10 @@ class Delivery:
         )
 
 
-def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool = False) -> Delivery:
-    """From the first picture of a stream; `mirrored`: to be mirrored as well as turned.
+def choose_delivery(
+    picture: av.VideoFrame, mirrored: bool = False, photo: bool = False, crop: Crop = NO_CROP
+) -> Delivery:
+    """From the first picture of a stream; `mirrored`: see read_orientation.
 
     A photo becomes 4:2:0 whatever it was: many a JPEG is 4:4:4, which as a video most players do not show.
 
@@ -110,16 +105,22 @@ def choose_delivery(picture: av.VideoFrame, mirrored: bool = False, photo: bool 
         message = f"The picture is {width} x {height} pixels; at most {MAX_SIDE} a side are possible. Scale it down."
         raise Refusal("UNSUPPORTED_MEDIA", message, width=width, height=height)
     is_rgb = picture.format.is_rgb or picture.format.has_palette
-    orientation = _read_orientation(picture, mirrored)
+    orientation = read_orientation(picture, photo, mirrored)
     pixel_format = PixelFormat.YUV420P if photo or is_rgb else _choose_layout(picture)
     if orientation.transposed and pixel_format in (PixelFormat.YUV422P, PixelFormat.YUV422P10):
         # Lying on its side 4:2:2 halves the height instead of the width, which no layout of ours does.
         pixel_format = _LAYOUTS[pixel_format is PixelFormat.YUV422P10, 1, 1]
     color = _FROM_RGB if is_rgb else _read_color(picture)
-    even = width & ~1, height & ~1
-    if orientation.transposed:
-        even = even[::-1]
-    return Delivery(FrameFormat(*even, pixel_format, color), (width, height), orientation)
+    shown = _cut_even(width, height, crop)
+    size = shown[2:][::-1] if orientation.transposed else shown[2:]
+    return Delivery(FrameFormat(*size, pixel_format, color), (width, height), shown, orientation)
+
+
+def _cut_even(width: int, height: int, crop: Crop) -> tuple[int, int, int, int]:
+    """Whole chroma samples inside the crop; all of the picture where that would be too small."""
+    x, y = crop.left + crop.left % 2, crop.top + crop.top % 2
+    across, down = (width - crop.right - x) & ~1, (height - crop.bottom - y) & ~1
+    return (x, y, across, down) if min(across, down) >= MIN_SIDE else (0, 0, width & ~1, height & ~1)
 
 
 def _choose_layout(picture: av.VideoFrame) -> PixelFormat:
@@ -142,30 +143,3 @@ def _read_color(picture: av.VideoFrame) -> Color:
 
 def _sws_matrix(matrix: int) -> SwsMatrix:
     return {5: SwsMatrix.ITU601, 6: SwsMatrix.ITU601, 9: SwsMatrix.BT2020}.get(matrix, SwsMatrix.ITU709)
-
-
-def _read_orientation(picture: av.VideoFrame, mirrored: bool) -> Orientation:
-    # PyAV 18.1 cannot list the side data of pictures with EXIF, which is of a kind that it does not know; of their
-    # display matrix it tells the angle, measured by where the matrix's first column points.
-    transposed, flip_x, flip_y = {
-        0: (False, False, False),
-        90: (True, True, False),
-        180: (False, True, True),
-        270: (True, False, True),
-    }[round(-picture.rotation / 90) * 90 % 360]
-    if mirrored:
-        return Orientation(transposed, flip_x != transposed, flip_y == transposed)
-    return Orientation(transposed, flip_x, flip_y)
-
-
-def _turn(samples: np.ndarray, orientation: Orientation) -> np.ndarray:
-    turned = cv2.transpose(samples) if orientation.transposed else samples
-    match orientation.flip_x, orientation.flip_y:
-        case True, True:
-            return cv2.flip(turned, -1)
-        case True, False:
-            return cv2.flip(turned, 1)
-        case False, True:
-            return cv2.flip(turned, 0)
-        case _:
-            return turned

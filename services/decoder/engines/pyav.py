@@ -16,7 +16,9 @@ import av
 from av.error import FFmpegError
 
 from services.decoder.engines import AudioBlock, FrameStream, MediaFacts
+from services.decoder.engines._crop import read_crop
 from services.decoder.engines._facts import gather_facts
+from services.decoder.engines._interlace import CONTEXT, deinterlace, may_be_interlaced
 from services.decoder.engines._pictures import Delivery, choose_delivery
 from services.decoder.engines._sound import read_blocks
 from services.decoder.engines._source import Source, open_source, refuse_broken
@@ -29,14 +31,14 @@ _STEPS_BACK = (0, 1, 4, 16)  # seconds before the time wanted to look for a keyf
 
 
 class PyAVDecoder:
-    info = EngineInfo("pyav", f"1-av{av.__version__}")
+    info = EngineInfo("pyav", f"2-av{av.__version__}")
 
     def inspect(self, path: Path) -> MediaFacts:
         delivery = picture = None
         with open_source(path) as source:
             if source.video is not None or "video" in source.undecodable:
                 picture = _read_first(source.decode_video(), source)
-                delivery = choose_delivery(picture, source.is_mirrored, source.is_photo)
+                delivery = _choose_delivery(picture, source)
         with open_source(path) as source:
             return gather_facts(source, delivery, picture)
 
@@ -45,14 +47,16 @@ class PyAVDecoder:
             source = stack.enter_context(open_source(path))
             pictures = source.decode_video()
             first = _read_first(pictures, source)
-            delivery = choose_delivery(first, source.is_mirrored, source.is_photo)
+            delivery = _choose_delivery(first, source)
             clock = _Clock.of(source)
             pictures = chain([first], () if source.is_photo else pictures)
             if start is not None and first.pts is not None:
                 begin = clock.time(first) * clock.tick
-                if start - begin > _SHORT_WAY and not source.is_photo:
-                    pictures = _seek(stack, source, start, begin)
-            frames = _deliver(stack.pop_all(), delivery, _Clock.of(source), pictures, start, end)
+                lead = CONTEXT * clock.step * clock.tick if may_be_interlaced(source, first) else 0
+                if start - lead - begin > _SHORT_WAY and not source.is_photo:
+                    pictures = _seek(stack, source, start - lead, begin)
+            whole = deinterlace(pictures, clock.tick)
+            frames = _deliver(stack.pop_all(), delivery, _Clock.of(source), whole, start, end)
         return FrameStream(delivery.format, clock.tick, frames)
 
     def decode_audio(self, path: Path, sample_rate: int | None, channels: int | None) -> Iterator[AudioBlock]:
@@ -125,6 +129,11 @@ def _seek(stack: ExitStack, source: Source, start: Fraction, begin: Fraction) ->
         if first is not None and first.pts is not None and clock.time(first) * clock.tick <= start:
             return chain([first], pictures)
     return stack.enter_context(open_source(source.path)).decode_video()
+
+
+def _choose_delivery(first: av.VideoFrame, source: Source) -> Delivery:
+    crop = read_crop(source.path, source.container.format.name, first.width, first.height)
+    return choose_delivery(first, source.is_mirrored, source.is_photo, crop)
 
 
 def _read_first(pictures: Iterator[av.VideoFrame], source: Source) -> av.VideoFrame:

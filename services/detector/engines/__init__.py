@@ -20,6 +20,7 @@ class TrackSettings:
     redetect_interval: int = 25  # frames
     min_score: float = 0.5
     max_faces: int = 8
+    tile_overlap: int = 200  # pixels of the view
 
 
 @dataclass(frozen=True, slots=True)

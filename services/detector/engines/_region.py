@@ -11,6 +11,7 @@ _MARGIN = 1.5
 # Outer corners of the eyes in the mesh, left and right as seen in an upright picture.
 _EYE_LEFT, _EYE_RIGHT = 33, 263
 _MAX_OVERSAMPLING = 4
+_WINDOW = 480.0  # pixels; faces of 20 are found in such a square, nearly all
 # A mesh has settled within: part of the side, part of the side, radians.
 _OFF_CENTRE, _OFF_SIZE, _OFF_ANGLE = 0.1, 0.15, 0.2
 
@@ -31,18 +32,25 @@ def whole_picture(picture: np.ndarray, angle: float = 0.0, room: float = 1.0) ->
     return Region(width / 2, height / 2, room * max(width, height), angle)
 
 
-def windows_of(picture: np.ndarray) -> list[Region]:
-    """Squares of half the longer side that cover the picture with overlap, for faces too small in the whole."""
+def windows_of(picture: np.ndarray, overlap: int) -> list[Region]:
+    """Squares that cover the picture, for faces too small in the whole. `overlap`: pixels, of large pictures.
+
+    Squares of half the longer side, a third or more overlapping; of a large picture more of them, none larger than the
+    detector finds small faces in.
+    """
     height, width = picture.shape[:2]
     side = max(width, height) / 2
-    return [Region(x, y, side) for y in _spread(height, side) for x in _spread(width, side)]
+    step = side * 2 / 3
+    if side > _WINDOW:
+        side, step = _WINDOW, _WINDOW - overlap
+    return [Region(x, y, side) for y in _spread(height, side, step) for x in _spread(width, side, step)]
 
 
-def _spread(length: float, side: float) -> list[float]:
-    """Centres of the squares along one side of the picture, a third or more overlapping."""
+def _spread(length: float, side: float, step: float) -> list[float]:
+    """Centres of squares along one side of the picture, at most `step` apart."""
     if length <= side:
         return [length / 2]
-    count = math.ceil((length - side) / (side * 2 / 3)) + 1
+    count = math.ceil((length - side) / step) + 1
     return [float(centre) for centre in np.linspace(side / 2, length - side / 2, count)]
 
 

@@ -21,6 +21,7 @@ _LOOKS_AT_KNOWN, _LOOKS_AT_NEW = 2, 4
 _TURNS = (math.pi / 2, -math.pi / 2, math.pi)  # of the view, tried when nothing is upright
 _CLOSE_UP = 1.7  # room about the picture with which the detector is sure of a face that fills it
 _SURE = 0.8  # score of detections that need no comparison with other turns of the view
+_LARGE_VIEW = 1280  # pixels, longer side: beyond it faces are looked for part by part even where some are known
 _SMALLEST = 8.0  # side of the smallest region worth a look, pixels of the view
 
 
@@ -92,7 +93,7 @@ class FaceTracker:
         if not self._tracks and (found or thorough) and _best_score(found) < _SURE:
             found = max([found, *self._search_turned(view)], key=_best_score)
         self._take(view, found)
-        if thorough and not self._tracks:
+        if thorough and (not self._tracks or max(view.shape) > _LARGE_VIEW):
             self._take(view, self._search_windows(view))
 
     def _take(self, view: np.ndarray, found: list[Detection]) -> None:
@@ -105,7 +106,8 @@ class FaceTracker:
         return [self._networks.find_faces(view, whole_picture(view, turn)) for turn in _TURNS]
 
     def _search_windows(self, view: np.ndarray) -> list[Detection]:
-        return [detection for window in windows_of(view) for detection in self._networks.find_faces(view, window)]
+        windows = windows_of(view, self._settings.tile_overlap)
+        return [detection for window in windows for detection in self._networks.find_faces(view, window)]
 
     def _start(self, view: np.ndarray, detection: Detection) -> None:
         """A track for a detection, under its old number when the face was lost near here."""

@@ -25,7 +25,7 @@ class BlazeFace:
     """
 
     def __init__(self, threads: int = 2, min_detection_score: float = 0.5) -> None:
-        self.info = EngineInfo("blazeface", "2", (model_info(DETECTION_MODEL), model_info(MESH_MODEL)))
+        self.info = EngineInfo("blazeface", "3", (model_info(DETECTION_MODEL), model_info(MESH_MODEL)))
         self._networks = FaceNetworks(model_path(DETECTION_MODEL), model_path(MESH_MODEL), threads, min_detection_score)
 
     def open_tracker(self, settings: TrackSettings) -> FaceTracker:

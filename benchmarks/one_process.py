@@ -1,0 +1,158 @@
+"""A whole job in one process: the same stages, called without gRPC and without copies between processes.
+
+    python -m benchmarks.one_process VIDEO AUDIO FOLDER
+
+What the five processes cost beside it is the price of their being five. Prints the job's report as JSON.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from services.decoder.engines.pyav import PyAVDecoder
+from services.decoder.servicer import DecoderServicer
+from services.detector.config import DetectorConfig
+from services.detector.engines import load_engine as load_detector
+from services.detector.servicer import DetectorServicer
+from services.lipsync.engines import load_engine as load_lipsync
+from services.lipsync.servicer import LipsyncServicer
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.options import JobOptions
+from services.orchestrator.stages import FrameReader, Metadata, Stages
+from services.orchestrator.store import JobStore
+from services.orchestrator.worker import Worker
+from services.restorer.config import RestorerConfig
+from services.restorer.engines import load_engines as load_restorers
+from services.restorer.servicer import RestorerServicer
+from services.runtime.process import keep_large_blocks, set_up_logging
+from services.runtime.wire import Packet
+from syncline.v1 import decoder_pb2, media_pb2
+
+
+class OneProcess(Stages):
+    """Stages whose calls go straight to the servicers."""
+
+    def __init__(self, store: Path) -> None:
+        self._channels = []
+        self._stall = 120.0
+        servicers = {
+            "decoder": DecoderServicer(PyAVDecoder(), store),
+            "detector": DetectorServicer(load_detector("blazeface", DetectorConfig.threads)),
+            "lipsync": LipsyncServicer(load_lipsync("rewrite")),
+            "restorer": RestorerServicer(*load_restorers(RestorerConfig())),
+        }
+        self._stubs = {stage: _Stub(servicer) for stage, servicer in servicers.items()}
+
+    def decode_frames(
+        self, source: str, metadata: Metadata, start: Fraction | None = None, end: Fraction | None = None
+    ) -> FrameReader:
+        """As Stages does, but for the shared memory: within one process frames are handed over in the messages."""
+        wanted = decoder_pb2.DecodeFramesOpen(source=source, credits=3)
+        for field, value in (("start", start), ("end", end)):
+            if value is not None:
+                getattr(wanted, field).CopyFrom(
+                    media_pb2.Rational(numerator=value.numerator, denominator=value.denominator)
+                )
+        opening = decoder_pb2.DecodeFramesRequest(open=wanted)
+        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata))
+
+
+class _Stub:
+    def __init__(self, servicer: Any) -> None:
+        self._servicer = servicer
+
+    def __getattr__(self, method: str) -> Any:
+        bound = getattr(self._servicer, method)
+        if method in ("Inspect", "GetCapabilities"):
+            return lambda request, metadata=(), timeout=0: bound(request, _Context(metadata))
+        if method == "DecodeAudio":
+            return lambda request, metadata=(): _Answers(bound(request, _Context(metadata)))
+        return lambda metadata=(): _Conversation(bound, _Context(metadata))
+
+
+class _Context:
+    """What servicers ask of gRPC's."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def peer(self) -> str:
+        return "this process"
+
+
+class _Answers:
+    """The answers to one request."""
+
+    def __init__(self, answers: AsyncIterator[Any]) -> None:
+        self._answers = answers
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        async for answer in self._answers:
+            yield _join(answer)
+
+    def cancel(self) -> None:
+        """Whoever stops listening stops the work: answers are made as they are asked for."""
+
+
+class _Conversation:
+    """A stream both ways, as ClientStream uses gRPC's."""
+
+    def __init__(self, method: Any, context: _Context) -> None:
+        self._requests: asyncio.Queue[Any] = asyncio.Queue()
+        self._answers = method(self._read(), context)
+
+    async def _read(self) -> AsyncIterator[Any]:
+        while (request := await self._requests.get()) is not None:
+            yield request
+
+    async def write(self, request: Any) -> None:
+        await self._requests.put(_join(request))
+
+    async def done_writing(self) -> None:
+        await self._requests.put(None)
+
+    async def read(self) -> Any:
+        answer = await anext(self._answers, None)
+        return grpc.aio.EOF if answer is None else _join(answer)
+
+    def add_done_callback(self, callback: Any) -> None:
+        """Errors come up where the stream is read."""
+
+    def cancel(self) -> None:
+        """As in _Answers."""
+
+
+def _join(message: Any) -> Any:
+    """What a receiver has of a packet: its payload in one buffer."""
+    if isinstance(message, Packet) and len(message.payload) > 1:
+        return Packet(message.message, [b"".join(message.payload)])
+    return message
+
+
+async def make(video: Path, audio: Path, folder: Path) -> bytes:
+    """The report."""
+    artifacts, store = ArtifactStore(folder), JobStore(f"sqlite:///{folder / 'jobs.db'}")
+    assets = [artifacts.put([path.read_bytes()]).digest for path in (video, audio)]
+    job = store.create_job(*assets, JobOptions().to_json(), None)
+    working = asyncio.ensure_future(Worker(store, artifacts, OneProcess(folder), 30).run())
+    while not (job := store.get_job(job.id)).state.ended:
+        await asyncio.sleep(0.2)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    if job.report is None:
+        sys.exit(f"the job failed: {job.error}")
+    return b"".join(artifacts.read(job.report.digest))
+
+
+if __name__ == "__main__":
+    keep_large_blocks()
+    set_up_logging("one process")
+    print(asyncio.run(make(*map(Path, sys.argv[1:4]))).decode())
