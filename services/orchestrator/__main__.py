@@ -12,7 +12,15 @@ from services.runtime.server import serve
 def load(config: OrchestratorConfig) -> OrchestratorServicer:
     artifacts = ArtifactStore(config.store)
     store = JobStore(config.database_url)
-    stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
+    stages = Stages(
+        config.decoder,
+        config.detector,
+        config.lipsync,
+        config.restorer,
+        config.stall_seconds,
+        config.wait_seconds,
+        config.zone,
+    )
     worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
     return OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
 

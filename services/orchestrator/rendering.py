@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
-from services.orchestrator.pipeline import pass_through
+from services.orchestrator.pipeline import pass_through, work_ahead
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
@@ -30,6 +31,7 @@ _REVERSE_BYTES = 256 * 1024 * 1024
 # How many frames' crops travel together: enough to be worth a message, few enough that frames do not pile up.
 _BATCH_BYTES = 16 * 1024 * 1024  # of whole frames
 _MAX_BATCH = 8  # frames
+_MAX_AHEAD = 24  # batches at the restorers at once: more replicas than these keep busy serve several workers
 
 
 @dataclass(frozen=True)
@@ -98,19 +100,21 @@ async def render_segment(
             open=lipsync_pb2.SyncOpen(prepared_digest=job.prepared.digest, plan_digest=job.plan_digest)
         )
     )
-    restore_opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen()))
+
+    async def restore(batch: _Batch) -> None:
+        if batch.crops:
+            for answer in await stages.restore(partial(_to_restore, batch, job.restorer_strength)):
+                _take_answer(batch, answer)
+
     with SegmentEncoder(path, job.encode) as encoder:
-        async with (
-            stages.stream("lipsync", "Sync", sync_opening, metadata) as sync,
-            stages.stream("restorer", "Restore", restore_opening, metadata) as restore,
-        ):
+        async with stages.stream("lipsync", "Sync", sync_opening, metadata) as sync:
             for digest, blob in ((job.prepared.digest, job.prepared.blob), (job.plan_digest, job.plan)):
                 if digest in sync.opened.missing:
                     for chunk, payload in blob_chunks(blob):
                         await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
             batches = _cut_batches(feed, job, span, report)
             synced = pass_through(sync, batches, _to_sync, _take_answer)
-            restored = pass_through(restore, synced, _to_restore(job.restorer_strength), _take_answer)
+            restored = work_ahead(synced, restore, lambda: min(stages.restorers.credits, _MAX_AHEAD))
             async with contextlib.aclosing(restored):
                 async for batch in restored:
                     await in_thread(_paste_and_encode, batch, encoder, report)
@@ -191,14 +195,9 @@ def _to_sync(sequence: int, batch: _Batch) -> Packet | None:
     return Packet(lipsync_pb2.SyncRequest(crops=crops), payload)
 
 
-def _to_restore(strength: float) -> Callable[[int, _Batch], Packet | None]:
-    def to_packet(sequence: int, batch: _Batch) -> Packet | None:
-        if not batch.crops:
-            return None
-        crops, payload = from_crops(sequence, batch.crops)
-        return Packet(restorer_pb2.RestoreRequest(crops=crops, strength=strength), payload)
-
-    return to_packet
+def _to_restore(batch: _Batch, strength: float, sequence: int) -> Packet:
+    crops, payload = from_crops(sequence, batch.crops)
+    return Packet(restorer_pb2.RestoreRequest(crops=crops, strength=strength), payload)
 
 
 def _take_answer(batch: _Batch, answer: Packet) -> None:
