@@ -12,6 +12,9 @@ from syncline.v1 import decoder_pb2, media_pb2, orchestrator_pb2
 
 Name = TypeVar("Name", bound=StrEnum)
 
+# Options of a job that are numbers.
+_NUMBERS = ("crf", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion")
+
 
 def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
     """Raises InvalidOption for a value that has no place on the wire; ranges are the server's to check."""
@@ -23,7 +26,10 @@ def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
         if value is None:
             continue
         try:
-            setattr(message, name, _to_sync_mode(value) if name == "sync_mode" else value)
+            if name == "face":
+                message.face.CopyFrom(to_face(value))
+            else:
+                setattr(message, name, _to_sync_mode(value) if name == "sync_mode" else value)
         except (TypeError, ValueError) as error:
             raise errors.InvalidOption(f"{name}={value!r}: {error}", {"option": name, "value": str(value)}) from error
     return message
@@ -34,6 +40,38 @@ def _to_sync_mode(value: object) -> int:
     if str(value) not in modes:
         raise ValueError(f"must be one of {', '.join(modes)}")
     return orchestrator_pb2.SyncMode.Value(f"SYNC_MODE_{str(value).upper()}")
+
+
+def to_face(face: object) -> orchestrator_pb2.FaceChoice:
+    """Raises TypeError or ValueError for what is no face."""
+    match face:
+        case bool():
+            raise TypeError("must be a number, a FaceBox, an Asset or its digest")
+        case int():
+            return orchestrator_pb2.FaceChoice(index=face)
+        case types.FaceBox():
+            unit = f"UNIT_{types.FaceUnit(face.unit).upper()}"
+            return orchestrator_pb2.FaceChoice(
+                box=orchestrator_pb2.FaceBox(
+                    x=face.x, y=face.y, width=face.width, height=face.height, unit=unit, time=face.time
+                )
+            )
+        case types.Asset():
+            return orchestrator_pb2.FaceChoice(reference=face.digest)
+        case "auto":
+            return orchestrator_pb2.FaceChoice()
+        case str():
+            return orchestrator_pb2.FaceChoice(reference=face)
+    raise TypeError("must be a number, a FaceBox, an Asset or its digest")
+
+
+def to_speaker(speaker: types.Speaker) -> orchestrator_pb2.Speaker:
+    """Raises InvalidOption."""
+    audio = speaker.audio if isinstance(speaker.audio, str) else speaker.audio.digest
+    try:
+        return orchestrator_pb2.Speaker(face=to_face(speaker.face), audio=audio, start=speaker.start)
+    except (TypeError, ValueError) as error:
+        raise errors.InvalidOption(f"{speaker}: {error}", {"option": "speakers"}) from error
 
 
 def from_asset(message: orchestrator_pb2.Asset) -> types.Asset:
@@ -58,6 +96,10 @@ def from_job(message: orchestrator_pb2.Job) -> types.Job:
         create_time=_from_timestamp(message.create_time) if message.HasField("create_time") else None,
         start_time=_from_timestamp(message.start_time) if message.HasField("start_time") else None,
         end_time=_from_timestamp(message.end_time) if message.HasField("end_time") else None,
+        speakers=tuple(
+            types.Speaker(_from_face(speaker.face) or "auto", speaker.audio, speaker.start)
+            for speaker in message.speakers
+        ),
     )
 
 
@@ -83,14 +125,36 @@ def from_media_info(message: decoder_pb2.MediaInfo) -> types.MediaInfo:
     )
 
 
+def from_person(message: orchestrator_pb2.Person) -> types.Person:
+    shown = tuple((span.start, span.end) for span in message.shown)
+    return types.Person(message.index, message.frames, _from_box(message.first), shown)
+
+
 def _from_options(message: orchestrator_pb2.JobOptions) -> types.JobOptions:
     sync_mode = _from_enum(types.SyncMode, orchestrator_pb2.SyncMode, "SYNC_MODE_", message.sync_mode)
     return types.JobOptions(
         sync_mode=sync_mode if message.sync_mode else None,
-        crf=message.crf if message.HasField("crf") else None,
         preset=message.preset or None,
-        restorer_strength=message.restorer_strength if message.HasField("restorer_strength") else None,
+        **{name: getattr(message, name) for name in _NUMBERS if message.HasField(name)},
+        face=_from_face(message.face),
     )
+
+
+def _from_face(message: orchestrator_pb2.FaceChoice) -> types.Face | None:
+    match message.WhichOneof("choice"):
+        case "index":
+            return message.index
+        case "box":
+            return _from_box(message.box)
+        case "reference":
+            return message.reference
+    return None
+
+
+def _from_box(message: orchestrator_pb2.FaceBox) -> types.FaceBox:
+    fractions = message.unit == orchestrator_pb2.FaceBox.UNIT_FRACTIONS
+    unit = types.FaceUnit.FRACTIONS if fractions else types.FaceUnit.PIXELS
+    return types.FaceBox(message.x, message.y, message.width, message.height, message.time, unit)
 
 
 def _from_progress(message: orchestrator_pb2.JobProgress) -> types.Progress:

@@ -9,7 +9,7 @@ Watch        } broke off
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -47,9 +47,18 @@ class Page:
 
 
 def create_job(
-    video: types.Asset | str, audio: types.Asset | str, request_id: str | None, options: types.Options
+    video: types.Asset | str,
+    audio: types.Asset | str | None,
+    speakers: Iterable[types.Speaker],
+    request_id: str | None,
+    options: types.Options,
 ) -> Question[types.Job]:
-    job = pb.Job(video=digest_of(video), audio=digest_of(audio), options=_convert.to_options(options))
+    job = pb.Job(
+        video=digest_of(video),
+        audio="" if audio is None else digest_of(audio),
+        speakers=map(_convert.to_speaker, speakers),
+        options=_convert.to_options(options),
+    )
     request = pb.CreateJobRequest(job=job, request_id=request_id or str(uuid.uuid4()))
     return Question("CreateJob", request, lambda response: _convert.from_job(response.job))
 
@@ -76,6 +85,16 @@ def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
     request = pb.InspectAssetRequest(digest=digest_of(asset))
     # The server counts the file's packets, which takes a while for a long one.
     return Question("InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=120.0)
+
+
+def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]:
+    request = pb.InspectAssetRequest(digest=digest_of(asset), persons=True)
+    return Question(
+        "InspectAsset",
+        request,
+        lambda response: tuple(map(_convert.from_person, response.persons)),
+        seconds=3600.0,  # the whole video is analysed
+    )
 
 
 def name_of(job: types.Job | str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Job, JobEvent, MediaInfo, Options
+from syncline.types import Asset, Job, JobEvent, MediaInfo, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -62,10 +62,19 @@ class AsyncClient:
         return await self._retry_stream(upload.may_retry, self._converse, upload)
 
     async def create_job(
-        self, video: Asset | str, audio: Asset | str, request_id: str | None = None, **options: Unpack[Options]
+        self,
+        video: Asset | str,
+        audio: Asset | str | None = None,
+        request_id: str | None = None,
+        *,
+        speakers: Iterable[Speaker] = (),
+        **options: Unpack[Options],
     ) -> Job:
-        """Queues a job on two uploaded files. Calls with one `request_id` make one job; default: an id of this call."""
-        return await self._ask(_protocol.create_job(video, audio, request_id, options))
+        """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
+
+        Calls with one `request_id` make one job; default: an id of this call.
+        """
+        return await self._ask(_protocol.create_job(video, audio, speakers, request_id, options))
 
     async def get(self, job: Job | str) -> Job:
         return await self._ask(_protocol.get_job(job))
@@ -111,6 +120,11 @@ class AsyncClient:
         """What is in a file, as the decoder sees it. A path is uploaded first."""
         asset = file if isinstance(file, Asset) else await self.upload(file)
         return await self._ask(_protocol.inspect_asset(asset))
+
+    async def persons(self, file: Asset | FileName) -> tuple[Person, ...]:
+        """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""
+        asset = file if isinstance(file, Asset) else await self.upload(file)
+        return await self._ask(_protocol.find_persons(asset))
 
     async def run(
         self,

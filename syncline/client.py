@@ -3,7 +3,7 @@
 import contextlib
 import io
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -25,7 +25,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Job, JobEvent, MediaInfo, Options
+from syncline.types import Asset, Job, JobEvent, MediaInfo, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -61,10 +61,19 @@ class Client:
         return self._retry_stream(upload.may_retry, self._converse, upload)
 
     def create_job(
-        self, video: Asset | str, audio: Asset | str, request_id: str | None = None, **options: Unpack[Options]
+        self,
+        video: Asset | str,
+        audio: Asset | str | None = None,
+        request_id: str | None = None,
+        *,
+        speakers: Iterable[Speaker] = (),
+        **options: Unpack[Options],
     ) -> Job:
-        """Queues a job on two uploaded files. Calls with one `request_id` make one job; default: an id of this call."""
-        return self._ask(_protocol.create_job(video, audio, request_id, options))
+        """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
+
+        Calls with one `request_id` make one job; default: an id of this call.
+        """
+        return self._ask(_protocol.create_job(video, audio, speakers, request_id, options))
 
     def get(self, job: Job | str) -> Job:
         return self._ask(_protocol.get_job(job))
@@ -109,6 +118,11 @@ class Client:
         """What is in a file, as the decoder sees it. A path is uploaded first."""
         asset = file if isinstance(file, Asset) else self.upload(file)
         return self._ask(_protocol.inspect_asset(asset))
+
+    def persons(self, file: Asset | FileName) -> tuple[Person, ...]:
+        """Who is in a video or photo, in the order of their index. The first time, the whole video is analysed."""
+        asset = file if isinstance(file, Asset) else self.upload(file)
+        return self._ask(_protocol.find_persons(asset))
 
     def run(
         self,

@@ -10,6 +10,7 @@
     │   ├── EmptyAudio              the sound track holds no samples
     │   ├── PictureTooSmall         the picture is too small to hold a face
     │   ├── NoFace                  no frame of the video shows a usable face
+    │   ├── FaceNotFound            the face that a job names is not in its video
     │   ├── UnknownEngine           the deployment has no engine of that name
     │   ├── InvalidOption           an option's value is out of its range
     │   ├── InvalidName             a digest or resource name is not of its form
@@ -106,6 +107,10 @@ class PictureTooSmall(InvalidInput):
 
 class NoFace(InvalidInput):
     """No frame of the video shows a usable face."""
+
+
+class FaceNotFound(InvalidInput):
+    """The face that a job names is not in its video."""
 
 
 class UnknownEngine(InvalidInput):

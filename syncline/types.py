@@ -49,6 +49,44 @@ class MediaKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file in the server's store."""
+
+    digest: str  # SHA-256, 64 lower-case hexadecimal digits
+    size_bytes: int
+
+
+class FaceUnit(StrEnum):
+    PIXELS = "pixels"  # of the source, upright
+    FRACTIONS = "fractions"  # of the picture's width and height
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """A part of the picture at one time."""
+
+    x: float  # left edge
+    y: float  # top edge
+    width: float
+    height: float
+    time: float = 0.0  # seconds from the first frame on
+    unit: FaceUnit | Literal["pixels", "fractions"] = FaceUnit.PIXELS
+
+
+# Whose face: "auto"; a person's index, as `persons` lists them; a box at a time; a reference photo or its digest.
+Face = int | FaceBox | Asset | str
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One person and what he or she is to say."""
+
+    face: Face  # not "auto"
+    audio: Asset | str  # the speech, or its digest
+    start: float = 0.0  # seconds of the result at which it begins
+
+
 class Options(TypedDict, total=False):
     """A job's options as keyword arguments; left out or None means the server's default."""
 
@@ -56,6 +94,12 @@ class Options(TypedDict, total=False):
     crf: int | None
     preset: str | None
     restorer_strength: float | None
+    mouth_intensity: float | None
+    smoothing: float | None
+    closure_strength: float | None
+    padding: float | None
+    idle_motion: float | None
+    face: Face | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +110,12 @@ class JobOptions:
     crf: int | None = None  # x264 constant rate factor, 0 to 51: lower is better and larger
     preset: str | None = None  # x264 preset, ultrafast to veryslow
     restorer_strength: float | None = None  # 0 to 1
-
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """A file in the server's store."""
-
-    digest: str  # SHA-256, 64 lower-case hexadecimal digits
-    size_bytes: int
+    mouth_intensity: float | None = None  # 0.5 to 1.5: how far the mouth goes from rest
+    smoothing: float | None = None  # 0 to 1: how calmly it moves
+    closure_strength: float | None = None  # 0 to 1: how readily lips are pressed on m, b and p
+    padding: float | None = None  # 0.5 to 1.5: how far the new part reaches round mouth and jaw
+    idle_motion: float | None = None  # 0 to 1: how much the head of a photo moves by itself; above 0 it blinks
+    face: Face | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +132,7 @@ class Job:
     name: str  # "jobs/" and an identifier
     state: JobState
     video: str  # digest of the video or photo
-    audio: str  # digest of the speech
+    audio: str  # digest of the speech; empty with speakers
     options: JobOptions
     progress: Progress | None
     result: Asset | None  # the video made, once done
@@ -99,6 +141,7 @@ class Job:
     create_time: datetime | None
     start_time: datetime | None
     end_time: datetime | None
+    speakers: tuple[Speaker, ...] = ()  # faces and audio as digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +194,13 @@ class MediaInfo:
     video: VideoInfo | None
     audio: AudioInfo | None
     advice: tuple[Advice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody seen in a video. `index` and `first` can both be given as a job's face."""
+
+    index: int  # counts from 1, by first appearance, then from left to right
+    frames: int  # in which the person is seen
+    first: FaceBox  # the face when first seen, in pixels
+    shown: tuple[tuple[float, float], ...]  # from when to when the person is seen, seconds from the first frame on

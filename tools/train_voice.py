@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from services.lipsync.engines import SPEECH_RATE
 from services.lipsync.engines.rewrite import shape, voice
 from services.lipsync.engines.rewrite.fit import Range, find_range
 from tools.voice_net import Sample, VoiceNet, predict, train_net, write_onnx
+from tools.voice_phones import PhoneListener, read_acoustic_model
 from tools.voice_sound import vary_speech
 
 CLEAR = ("train/grid_s1/*.mpg", "train/grid_mixed/*.mpg", "talking/hdtf_2.mp4", "talking/hdtf_3.mp4")
@@ -45,7 +47,7 @@ CHECKING = tuple(
 )
 NETS = 4  # averaged
 FOLDS = 2
-WAYS = 8  # in which each recording is heard
+WAYS = 6  # in which each recording is heard
 OTHERS = 40  # voices to make babble of
 FEWEST_FRAMES = 40  # of a clip that show its mouth
 MOST_TURNED = np.array([40.0, 45.0])  # degrees of yaw and pitch
@@ -189,10 +191,17 @@ def make_lesson(clip: Clip, known: Range, others: list[np.ndarray]) -> Lesson:
     random = np.random.default_rng(zlib.crc32(clip.name.encode()))
     ways = [(1.0, voice.make_features(voice.mel_of(clip.speech)))]
     ways += [vary_speech(clip.speech, others, random) for _ in range(WAYS - 1)]
+    listener = load_listener()
+    ways = [(speed, listener.hear(features)) for speed, features in ways]
     seen = usable(clip.meshes)
     seen[seen] = (np.abs(shape.measure_poses(clip.meshes[seen])[:, :2]) < MOST_TURNED).all(axis=1)
     measures = shape.measure_shapes(clip.meshes[seen]) if seen.any() else np.zeros((0, shape.MEASURES))
     return Lesson(clip.name, clip.speaker, clip.times[seen], measures, known, ways)
+
+
+@cache
+def load_listener() -> PhoneListener:
+    return PhoneListener()
 
 
 def train_on(lessons: Sequence[Lesson], leads: dict[str, float], weights: dict[str, float], seed: int) -> VoiceNet:
@@ -246,7 +255,7 @@ def check(model: voice.VoiceModel, clip: Clip) -> list[float]:
     features = voice.make_features(mel)
     good = usable(clip.meshes)
     times, truth = clip.times[good], shape.measure_shapes(clip.meshes[good])
-    steps, answer = voice.step_times(len(features)), model.predict(features)
+    steps, answer = voice.step_times(len(features)), model.predict(features).measures
 
     def compare(lead: float, place: int) -> float:
         return correlate(np.interp(times + lead, steps, answer[:, place]), truth[:, place])
@@ -283,7 +292,7 @@ def main() -> None:
         weights |= {clip.name: max(weights.get(clip.name, 0.0), CLEAR_SHARE) for clip in clear}
         print(f"{len(lessons)} clips, {sum(weight == 0 for weight in weights.values())} of them of no use")
         nets = [pool.submit(train_on, lessons, leads, weights, seed) for seed in range(NETS)]
-        write_onnx(voice.MODEL_FILE, [net.result() for net in nets], rest, span)
+        write_onnx(voice.MODEL_FILE, read_acoustic_model(), [net.result() for net in nets], rest, span)
     print(
         "clip".ljust(24),
         "as it is      lead",

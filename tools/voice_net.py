@@ -6,31 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
 from services.lipsync.engines.rewrite import shape, voice
+from tools.voice_graph import Graph
+from tools.voice_phones import AcousticModel, add_phones
 
-CHANNELS = 80
+CHANNELS = 96
 # Dilations in steps of 40 ms, three taps each: 280 ms either side, then 640 ms more of the past.
 AROUND, BEFORE = (1, 2, 4), (8,)
-DROPOUT = 0.3
-BATCH, STEPS = 16, 900
+DROPOUT = 0.35
+BATCH, STEPS = 16, 1200
 CROP = 200  # features: 4 s
 UNSEEN = 8  # features at a crop's start, of whose past the net sees too little to be judged
 RATE, DECAY = 2e-3, 0.02
 AVERAGING = 0.01  # of the weights over the steps
-JITTER = 0.2  # noise added to the features
+PHONE_JITTER, ACTIVITY_JITTER = 0.05, 0.2  # noise added to the features
 CORRELATION_WEIGHT = 2.5  # against the distance
+CLOSED, CLOSING_WEIGHT = 0.15, 0.5  # relative opening of closed lips; weight of telling them
 WEIGHTS = torch.tensor([2.0, 1.0, 0.7, 1.5, 0.7, 0.7])  # of the measures
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A recording heard one way. `features`: (n, BANDS + 1); `truth`: (n, measures); `seen`: (n,), 1 where it holds."""
+    """A recording heard one way. `features`: (n, inputs); `truth`: (n, measures); `seen`: (n,), 1 where it holds."""
 
     features: np.ndarray
     truth: np.ndarray
@@ -54,21 +55,24 @@ class Block(nn.Module):
 
 
 class VoiceNet(nn.Module):
-    """(batch, time, BANDS + 1) features, 50 a second -> (batch, time, measures); works on pairs, 25 a second."""
+    """(batch, time, inputs), phones and activity, 50 a second -> (batch, time, measures + 1); works on pairs.
 
-    def __init__(self) -> None:
+    The last of what comes out is the logit of closed lips.
+    """
+
+    def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(2 * (voice.BANDS + 1), CHANNELS)
+        self.enter = nn.Linear(2 * inputs, CHANNELS)
         self.blocks = nn.ModuleList([Block(d, True) for d in AROUND] + [Block(d, False) for d in BEFORE])
         self.norm = nn.BatchNorm1d(CHANNELS)
-        self.leave = nn.Linear(CHANNELS, 2 * shape.MEASURES)
+        self.leave = nn.Linear(CHANNELS, 2 * (shape.MEASURES + 1))
 
     def forward(self, features: Tensor) -> Tensor:
         batch, time, columns = features.shape
         rows = self.enter(features.reshape(batch, time // 2, 2 * columns))
         for block in self.blocks:
             rows = block(rows)
-        return self.leave(_norm_relu(self.norm, rows)).reshape(batch, time, shape.MEASURES)
+        return self.leave(_norm_relu(self.norm, rows)).reshape(batch, time, shape.MEASURES + 1)
 
 
 def _norm_relu(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
@@ -76,7 +80,12 @@ def _norm_relu(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
 
 
 def measure_loss(answer: Tensor, truth: Tensor, seen: Tensor) -> Tensor:
-    """What is missing of Pearson's correlation over each crop, and smooth L1; weighted over the measures."""
+    """What is missing of Pearson's correlation over each crop, and smooth L1, weighted over the measures; and the
+    cross entropy of closed lips.
+    """
+    answer, closing = answer[..., :-1], answer[..., -1]
+    closed = (truth[..., shape.Measure.OPENING] < CLOSED).float()
+    missed = functional.binary_cross_entropy_with_logits(closing, closed, weight=seen, reduction="sum") / seen.sum()
     held = seen[..., None]
     count = held.sum(1).clamp(min=1)
     answer_off = (answer - (answer * held).sum(1, keepdim=True) / count[:, None]) * held
@@ -84,7 +93,8 @@ def measure_loss(answer: Tensor, truth: Tensor, seen: Tensor) -> Tensor:
     spreads = (answer_off**2).sum(1) / count * ((truth_off**2).sum(1) / count)
     correlation = (answer_off * truth_off).sum(1) / count / torch.sqrt(spreads + 1e-3)
     distance = (functional.smooth_l1_loss(answer, truth, reduction="none", beta=0.3) * held).sum(1) / count
-    return ((CORRELATION_WEIGHT * (1 - correlation) + distance) * WEIGHTS).sum(1).mean() / WEIGHTS.sum()
+    missing = ((CORRELATION_WEIGHT * (1 - correlation) + distance) * WEIGHTS).sum(1).mean() / WEIGHTS.sum()
+    return missing + CLOSING_WEIGHT * missed
 
 
 def train_net(clips: Sequence[Sequence[Sample]], shares: np.ndarray, seed: int, steps: int = STEPS) -> VoiceNet:
@@ -92,7 +102,8 @@ def train_net(clips: Sequence[Sequence[Sample]], shares: np.ndarray, seed: int, 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    net, kept = VoiceNet(), VoiceNet()
+    inputs = clips[0][0].features.shape[1]
+    net, kept = VoiceNet(inputs), VoiceNet(inputs)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.15)
     kept.load_state_dict(net.state_dict())
@@ -114,7 +125,7 @@ def train_net(clips: Sequence[Sequence[Sample]], shares: np.ndarray, seed: int, 
 def draw_batch(
     clips: Sequence[Sequence[Sample]], shares: np.ndarray, random: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    features = np.zeros((BATCH, CROP, voice.BANDS + 1), np.float32)
+    features = np.zeros((BATCH, CROP, clips[0][0].features.shape[1]), np.float32)
     truth = np.zeros((BATCH, CROP, shape.MEASURES), np.float32)
     seen = np.zeros((BATCH, CROP), np.float32)
     for row, number in enumerate(random.choice(len(clips), BATCH, p=shares)):
@@ -124,83 +135,74 @@ def draw_batch(
         length = len(sample.features[part])
         features[row] = np.pad(sample.features[part], ((0, CROP - length), (0, 0)), mode="edge")
         truth[row, :length], seen[row, :length] = sample.truth[part], sample.seen[part]
-        features[row, :, : voice.BANDS] = shift_bands(features[row, :, : voice.BANDS], random)
-        hide_parts(features[row], random)
     seen[:, :UNSEEN] = 0
-    features += random.standard_normal(features.shape).astype(np.float32) * JITTER
+    noise = random.standard_normal(features.shape).astype(np.float32)
+    features[..., :-1] += PHONE_JITTER * noise[..., :-1]
+    features[..., -1] += ACTIVITY_JITTER * noise[..., -1]
     return torch.from_numpy(features), torch.from_numpy(truth), torch.from_numpy(seen)
-
-
-def shift_bands(bands: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Longer and shorter throats: the mel axis moved and stretched."""
-    places = np.arange(voice.BANDS) * random.uniform(0.96, 1.04) + random.uniform(-1.8, 1.8)
-    places = np.clip(places, 0, voice.BANDS - 1)
-    lower = np.minimum(places.astype(int), voice.BANDS - 2)
-    part = (places - lower).astype(np.float32)
-    return bands[:, lower] * (1 - part) + bands[:, lower + 1] * part
-
-
-def hide_parts(features: np.ndarray, random: np.random.Generator) -> None:
-    """Up to five bands, and now and then up to seven steps, of one crop set to the mean."""
-    bands = random.integers(6)
-    first = random.integers(voice.BANDS - bands)
-    features[:, first : first + bands] = 0
-    if random.random() < 0.5:
-        first = random.integers(len(features) - 8)
-        features[first : first + random.integers(1, 8), : voice.BANDS] = 0
 
 
 @torch.no_grad()
 def predict(nets: Sequence[VoiceNet], features: np.ndarray) -> np.ndarray:
+    """(n, measures): the nets' mean."""
     even = torch.from_numpy(np.pad(features, ((0, len(features) % 2), (0, 0)), mode="edge"))
-    return np.mean([net(even[None])[0].numpy() for net in nets], axis=0)[: len(features)]
+    return np.mean([net(even[None])[0].numpy() for net in nets], axis=0)[: len(features), :-1]
 
 
-def write_onnx(path: Path, nets: Sequence[VoiceNet], rest: np.ndarray, span: np.ndarray) -> None:
-    """The nets' mean as one graph: features (1, BANDS + 1, steps), an even number, -> measures (1, steps, measures)."""
-    nodes: list[onnx.NodeProto] = []
-    stored: list[onnx.TensorProto] = []
+def write_onnx(
+    path: Path, acoustic: AcousticModel, nets: Sequence[VoiceNet], rest: np.ndarray, span: np.ndarray
+) -> None:
+    """Features (1, steps, FEATURES), an even number of steps -> the nets' mean answer and all they had in mind.
 
-    def store(values: np.ndarray) -> str:
-        stored.append(numpy_helper.from_array(np.ascontiguousarray(values), f"w{len(stored)}"))
-        return stored[-1].name
+    Out: `measures` (1, steps, measures), `closing` (1, steps), `hidden` (1, steps, nets x CHANNELS).
+    """
+    graph = Graph()
+    place = [graph.store(np.array([value])) for value in (voice.FEATURES - 1, voice.FEATURES, 2)]
+    heard = graph.add("Concat", add_phones(graph, "features", acoustic), graph.add("Slice", "features", *place), axis=2)
+    heard = graph.add("Transpose", heard, perm=[0, 2, 1])
+    with torch.no_grad():
+        hidden, answers = zip(*(_add_net(graph, heard, net) for net in nets), strict=True)
+    mean = graph.add("Transpose", graph.add("Mean", *answers), perm=[0, 2, 1])
+    mean = graph.add("Reshape", mean, graph.store(np.array([0, -1, shape.MEASURES + 1])))
+    measures, closing = (
+        graph.add("Slice", mean, *(graph.store(np.array([value])) for value in (first, first + count, 2)))
+        for first, count in ((0, shape.MEASURES), (shape.MEASURES, 1))
+    )
+    closing = graph.add("Sigmoid", graph.add("Squeeze", closing, graph.store(np.array([2]))))
+    rows = graph.add("Transpose", graph.add("Concat", *hidden, axis=1), perm=[0, 2, 1])
+    pairs = graph.add("Concat", rows, rows, axis=2)
+    inside = len(nets) * CHANNELS
+    every = graph.add("Reshape", pairs, graph.store(np.array([0, -1, inside])))
+    data = graph.build(
+        {"features": [1, "steps", voice.FEATURES]},
+        {
+            "measures": (measures, [1, "steps", shape.MEASURES]),
+            "closing": (closing, [1, "steps"]),
+            "hidden": (every, [1, "steps", inside]),
+        },
+        {"rest": json.dumps(rest.tolist()), "span": json.dumps(span.tolist())},
+    )
+    path.write_bytes(data)
 
-    def add(kind: str, *inputs: str, **attributes: object) -> str:
-        nodes.append(helper.make_node(kind, list(inputs), [f"x{len(nodes)}"], **attributes))
-        return str(nodes[-1].output[0])
+
+def _add_net(graph: Graph, heard: str, net: VoiceNet) -> tuple[str, str]:
+    """What the net has in mind (1, CHANNELS, steps / 2), and its answers (1, 2 x (measures + 1), steps / 2)."""
 
     def convolve(rows: str, weight: Tensor, bias: Tensor, taps: int, **attributes: object) -> str:
         """`weight`: (out, taps * in), taps first."""
         kernel = weight.reshape(len(weight), taps, -1).permute(0, 2, 1)
-        return add("Conv", rows, store(kernel.numpy()), store(bias.numpy()), **attributes)
+        return graph.add("Conv", rows, graph.store(kernel.numpy()), graph.store(bias.numpy()), **attributes)
 
-    answers = []
-    with torch.no_grad():
-        for net in nets:
-            rows = convolve("features", net.enter.weight, net.enter.bias, 2, strides=[2])
-            for block in net.blocks:
-                gain, shift = _fold(block.norm)
-                weight, bias = block.taps.weight * gain[:, None], block.taps.bias * gain + shift
-                near = convolve(rows, weight, bias, 3, dilations=[block.dilation], pads=list(block.pads))
-                mixed = convolve(add("Relu", near), block.mix.weight, block.mix.bias, 1)
-                rows = add("Add", rows, mixed)
-            gain, shift = _fold(net.norm)
-            rows = add("Mul", rows, store(gain[:, None].numpy()))
-            rows = add("Relu", add("Add", rows, store(shift[:, None].numpy())))
-            answers.append(convolve(rows, net.leave.weight, net.leave.bias, 1))
-    mean = add("Transpose", add("Mean", *answers), perm=[0, 2, 1])
-    nodes.append(helper.make_node("Reshape", [mean, store(np.array([1, -1, shape.MEASURES]))], ["measures"]))
-    graph = helper.make_graph(
-        nodes,
-        "voice_to_mouth",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, voice.BANDS + 1, "steps"])],
-        [helper.make_tensor_value_info("measures", TensorProto.FLOAT, [1, "steps", shape.MEASURES])],
-        stored,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {"rest": json.dumps(rest.tolist()), "span": json.dumps(span.tolist())})
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    rows = convolve(heard, net.enter.weight, net.enter.bias, 2, strides=[2])
+    for block in net.blocks:
+        gain, shift = _fold(block.norm)
+        weight, bias = block.taps.weight * gain[:, None], block.taps.bias * gain + shift
+        near = convolve(rows, weight, bias, 3, dilations=[block.dilation], pads=list(block.pads))
+        rows = graph.add("Add", rows, convolve(graph.add("Relu", near), block.mix.weight, block.mix.bias, 1))
+    gain, shift = _fold(net.norm)
+    rows = graph.add("Mul", rows, graph.store(gain[:, None].numpy()))
+    rows = graph.add("Relu", graph.add("Add", rows, graph.store(shift[:, None].numpy())))
+    return rows, convolve(rows, net.leave.weight, net.leave.bias, 1)
 
 
 def _fold(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from services.lipsync.engines import SPEECH_RATE
 from services.lipsync.engines.rewrite import RewriteEngine
 from services.orchestrator.compositing import CropWindow, cut_crop, make_view
 from services.orchestrator.faces import DetectedFaces, SpeakerTrack
+from services.orchestrator.persons import choose_largest, find_persons
 from services.restorer.engines.classic import ClassicRestorer
 from services.runtime.faces import LANDMARK_COUNT
 from services.runtime.frames import Frame
@@ -73,7 +74,7 @@ def load_clip(path: Path, engines: Engines, cache: Path) -> Clip:
         _keep(kept, _analyse(path, engines))
     with np.load(kept, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    track = SpeakerTrack(_faces(arrays), arrays["meshes"])
+    track = _largest(arrays)
     time_base = Fraction(str(arrays["time_base"]))
     return Clip(path, time_base, arrays["pts"], track, arrays["truth"], arrays["sharpness"], read_speech(path, engines))
 
@@ -138,7 +139,7 @@ def _analyse(path: Path, engines: Engines) -> dict[str, np.ndarray]:
         "rows": np.array(rows, np.float64).reshape(-1, 5),
         "meshes": np.array(meshes, np.float32).reshape(-1, LANDMARK_COUNT, 3),
     }
-    track = SpeakerTrack(_faces(arrays), arrays["meshes"])
+    track = _largest(arrays)
     nothing = np.full((len(pts), LANDMARK_COUNT, 3), np.nan, np.float32)
     clip = Clip(path, stream.time_base, arrays["pts"], track, nothing, nothing[:, 0, 0].copy(), None)
     for number, frame in read_frames(clip, engines, 0):
@@ -147,6 +148,12 @@ def _analyse(path: Path, engines: Engines) -> dict[str, np.ndarray]:
             clip.truth[number] = measure_mesh(frame, window, mesh, engines.detector)
             clip.sharpness[number] = measure_sharpness(cut_crop(frame, window), to_crop(clip.truth[number], window))
     return arrays | {"truth": clip.truth, "sharpness": clip.sharpness}
+
+
+def _largest(arrays: dict[str, np.ndarray]) -> SpeakerTrack:
+    """The largest face of each shot."""
+    faces = _faces(arrays)
+    return SpeakerTrack(faces, arrays["meshes"], choose_largest(faces, find_persons(faces, {})))
 
 
 def _faces(arrays: dict[str, np.ndarray]) -> DetectedFaces:

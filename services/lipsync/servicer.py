@@ -1,15 +1,14 @@
 """The lipsync stage on the wire."""
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
+from services.lipsync import convert
 from services.lipsync.blobs import BlobCache
-from services.lipsync.convert import to_speech, to_track
 from services.lipsync.engines import Engine, PrepareSettings
-from services.runtime.convert import from_crops, from_engine_info, to_crops, to_fraction
+from services.runtime.convert import from_crops, from_engine_info, to_crops
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
@@ -18,7 +17,6 @@ from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
 from syncline.v1 import lipsync_pb2_grpc, media_pb2
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _CREDIT = media_pb2.Credit(batches=1)
 
 
@@ -41,31 +39,23 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         stream = ServerStream(requests)
         wanted = await stream.read_open()
         check_engine(wanted.engine, self._engine.info)
-        time_base = to_fraction(wanted.time_base)
-        if not time_base or time_base <= 0 or not 0 < wanted.crop_scale <= 1:
-            raise Refusal("INVALID_OPTION", "time_base must be above 0, and crop_scale above 0 and at most 1")
+        time_base = convert.to_time_base(wanted.time_base)
+        if not 0 < wanted.crop_scale <= 1:
+            raise Refusal("INVALID_OPTION", "crop_scale must be above 0 and at most 1", field="crop_scale")
         preparation = self._engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
         opened = pb.PrepareOpened(terms=grant_terms(self._engine.info, wanted.transports))
         yield Packet(pb.PrepareResponse(opened=opened))
-        heard = 0
+        speech = convert.SpeechReader()
         async for kind, packet in stream.packets("speech", "crops"):
             if kind == "speech":
-                speech = to_speech(packet, heard)
-                heard += len(speech)
-                await in_thread(preparation.add_speech, speech)
+                await in_thread(preparation.add_speech, speech.read(packet))
             else:
                 crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
                 await in_thread(preparation.add_crops, crops)
                 stream.answered(len(crops))
             yield Packet(pb.PrepareResponse(credit=_CREDIT))
         prepared = await in_thread(preparation.finish)
-        summary = pb.PrepareSummary(
-            candidates=prepared.candidates,
-            fitted=prepared.fitted,
-            fit_correlation=prepared.fit_correlation,
-            notes=prepared.notes,
-        )
-        yield Packet(pb.PrepareResponse(summary=summary))
+        yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
         for chunk, payload in blob_chunks(prepared.blob):
             yield Packet(pb.PrepareResponse(prepared=chunk), payload)
         yield Packet(pb.PrepareResponse(completed=stream.completed()))
@@ -74,25 +64,25 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         stream = ServerStream(requests)
         wanted = await stream.read_open()
         check_engine(wanted.engine, self._engine.info)
-        time_base = to_fraction(wanted.time_base)
-        if not time_base or time_base <= 0 or wanted.frame_count < 1:
-            raise Refusal("INVALID_OPTION", "time_base must be above 0, and frame_count 1 or more")
-        blobs = self._held(wanted.prepared_digest)
-        missing = [digest for digest in (wanted.prepared_digest,) if digest not in blobs]
-        opened = pb.PlanOpened(terms=grant_terms(self._engine.info, ()), missing=missing)
+        time_base = convert.to_time_base(wanted.time_base)
+        if wanted.frame_count < 1:
+            raise Refusal("INVALID_OPTION", "frame_count must be 1 or more", field="frame_count")
+        expression = convert.to_expression(wanted.expression)
+        blobs, missing = self._blobs.find(wanted.prepared_digest)
+        opened = pb.PlanOpened(
+            terms=grant_terms(self._engine.info, ()), missing=missing, expression=convert.from_expression(expression)
+        )
         yield Packet(pb.PlanResponse(opened=opened))
         blobs |= await stream.read_blobs("prepared", missing)
         self._blobs.put(blobs)
         prepared = blobs[wanted.prepared_digest]
-        planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base)
-        heard = points = 0
+        planning = await in_thread(self._engine.open_planning, prepared, wanted.frame_count, time_base, expression)
+        speech, points = convert.SpeechReader(), 0
         async for kind, packet in stream.packets("speech", "track"):
             if kind == "speech":
-                speech = to_speech(packet, heard)
-                heard += len(speech)
-                await in_thread(planning.add_speech, speech)
+                await in_thread(planning.add_speech, speech.read(packet))
             else:
-                track = to_track(packet.message.track, points)
+                track = convert.to_track(packet.message.track, points)
                 points += len(track)
                 await in_thread(planning.add_track, track)
                 stream.answered(len(track))
@@ -108,14 +98,18 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         stream = ServerStream(requests)
         wanted = await stream.read_open()
         check_engine(wanted.engine, self._engine.info)
-        blobs = self._held(wanted.prepared_digest, wanted.plan_digest)
-        missing = [digest for digest in (wanted.prepared_digest, wanted.plan_digest) if digest not in blobs]
-        opened = pb.SyncOpened(terms=grant_terms(self._engine.info, wanted.transports), missing=missing)
+        expression = convert.to_expression(wanted.expression)
+        blobs, missing = self._blobs.find(wanted.prepared_digest, wanted.plan_digest)
+        opened = pb.SyncOpened(
+            terms=grant_terms(self._engine.info, wanted.transports),
+            missing=missing,
+            expression=convert.from_expression(expression),
+        )
         yield Packet(pb.SyncResponse(opened=opened))
         blobs |= await stream.read_blobs("blob", missing)
         self._blobs.put(blobs)
         prepared, plan = blobs[wanted.prepared_digest], blobs[wanted.plan_digest]
-        rendering = await in_thread(self._engine.open_rendering, prepared, plan)
+        rendering = await in_thread(self._engine.open_rendering, prepared, plan, expression)
         async for _, packet in stream.packets("crops"):
             sequence = packet.message.crops.sequence
             crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
@@ -127,8 +121,20 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             yield Packet(pb.SyncResponse(crops=batch), payload)
         yield Packet(pb.SyncResponse(completed=stream.completed()))
 
-    def _held(self, *digests: str) -> dict[str, bytes]:
-        for digest in digests:
-            if not _DIGEST.fullmatch(digest):
-                raise Refusal("INVALID_NAME", "a digest is 64 lower-case hexadecimal digits")
-        return self._blobs.held(digests)
+    async def Match(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        stream = ServerStream(requests)
+        wanted = await stream.read_open()
+        check_engine(wanted.engine, self._engine.info)
+        matching = self._engine.open_matching(convert.to_time_base(wanted.time_base))
+        yield pb.MatchResponse(opened=pb.MatchOpened(terms=grant_terms(self._engine.info, ())))
+        speech = convert.SpeechReader()
+        async for kind, packet in stream.packets("speech", "mouths"):
+            if kind == "speech":
+                await in_thread(matching.add_speech, speech.read(packet))
+            else:
+                mouths = convert.to_mouths(packet.message.mouths)
+                await in_thread(matching.add_mouths, mouths)
+                stream.answered(len(mouths))
+            yield pb.MatchResponse(credit=_CREDIT)
+        yield pb.MatchResponse(matches=convert.from_matches(await in_thread(matching.finish)))
+        yield pb.MatchResponse(completed=stream.completed())

@@ -12,6 +12,7 @@ import numpy as np
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.compositing import make_view
 from services.orchestrator.faces import DetectedFaces
+from services.orchestrator.likeness import describe_face, join_descriptions
 from services.orchestrator.pipeline import pass_through
 from services.orchestrator.report import describe_engine
 from services.orchestrator.stages import Metadata, Stages
@@ -23,8 +24,9 @@ from services.runtime.streams import in_thread
 from services.runtime.wire import Packet
 from syncline.v1 import detector_pb2, media_pb2
 
-VERSION = "1"  # changes when the same frames and engines may give another analysis
+VERSION = "2"  # changes when the same frames and engines may give another analysis
 _VIEW_SIDE = 640  # pixels, the longer side of what the detector looks at
+_LOOK_STEP = 5  # frames between the first looks at a track's face
 
 Report = Callable[[int], None]
 
@@ -32,6 +34,8 @@ Report = Callable[[int], None]
 @dataclass(frozen=True)
 class Analysis:
     """pts (frames,) int64 in time_base; faces: see DetectedFaces; meshes (faces, 468, 3) float32, frame pixels.
+
+    descriptions: what the face of each track looks like, by the track's number; see likeness.py.
 
     The meshes are mapped from their file: a long source does not fill the memory.
     """
@@ -41,7 +45,13 @@ class Analysis:
     pts: np.ndarray
     faces: DetectedFaces
     meshes: np.ndarray
+    descriptions: dict[int, np.ndarray]
     engines: dict[str, Any]
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """When each frame is shown, from the first one's time on. (frames,) float64."""
+        return (self.pts - self.pts[:1]) * float(self.time_base)
 
 
 def analysis_key(source: str, decoder: media_pb2.EngineInfo, detector: media_pb2.EngineInfo) -> str:
@@ -59,13 +69,14 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
         about = json.loads(str(arrays["about"]))
         faces = DetectedFaces(arrays["frame"], arrays["track"], arrays["area"], arrays["centre"], arrays["cuts"])
         pts = arrays["pts"]
+        descriptions = dict(zip(arrays["tracks"].tolist(), arrays["descriptions"], strict=True))
     shape = (len(faces.frame), LANDMARK_COUNT, 3)
     meshes: np.ndarray = np.zeros(shape, np.float32)
     if len(faces.frame):
         meshes = np.memmap(artifacts.artifact_path("meshes", key), np.float32, "r", shape=shape)
     width, height, pixel_format, color = about["format"]
     frame_format = FrameFormat(width, height, PixelFormat(pixel_format), Color(*color))
-    return Analysis(frame_format, Fraction(about["time_base"]), pts, faces, meshes, about["engines"])
+    return Analysis(frame_format, Fraction(about["time_base"]), pts, faces, meshes, descriptions, about["engines"])
 
 
 async def analyse(
@@ -82,7 +93,7 @@ async def analyse(
         )
         opening = Packet(detector_pb2.DetectRequest(open=wanted))
         async with stages.stream("detector", "Detect", opening, metadata) as stream:
-            collected = _Collected()
+            collected = _Collected(view_format.width / size[0])
             with artifacts.scratch() as mesh_path:
                 with mesh_path.open("wb") as mesh_file:
                     async for views in pass_through(stream, _make_views(reader, view_format), _to_packet, _take_faces):
@@ -115,9 +126,11 @@ class _Views:
 class _Collected:
     """What grows with the source's length, a few numbers per face; the meshes go to their file."""
 
+    view_scale: float  # pixels of the view per pixel of the frame
     pts: list[int] = field(default_factory=list)
     cuts: list[bool] = field(default_factory=list)
     rows: list[tuple[int, int, float, float, float]] = field(default_factory=list)
+    looks: dict[int, "_Looks"] = field(default_factory=dict)  # by track
 
     def add(self, views: _Views, mesh_file: BinaryIO) -> None:
         for frame, found in zip(views.frames, views.faces, strict=True):
@@ -125,9 +138,26 @@ class _Collected:
                 box = face.box
                 centre = (box.x + box.width / 2, box.y + box.height / 2)
                 self.rows.append((len(self.pts), face.track, box.width * box.height, *centre))
-                mesh_file.write(to_mesh(face.landmarks).tobytes())
+                mesh = to_mesh(face.landmarks)
+                mesh_file.write(mesh.tobytes())
+                self.looks.setdefault(face.track, _Looks()).add(frame.planes[0], mesh * np.float32(self.view_scale))
             self.pts.append(frame.pts)
             self.cuts.append(found.cut)
+
+
+@dataclass
+class _Looks:
+    """What a track's face looks like: looked at ever more seldom, so that long tracks cost little."""
+
+    descriptions: list[np.ndarray] = field(default_factory=list)
+    _seen: int = 0
+    _due: int = 0
+
+    def add(self, view: np.ndarray, mesh: np.ndarray) -> None:
+        if self._seen == self._due:
+            self.descriptions.append(describe_face(view, mesh))
+            self._due += max(_LOOK_STEP, self._due // 2)
+        self._seen += 1
 
 
 async def _make_views(reader: AsyncIterator[list[Frame]] | Any, view_format: FrameFormat) -> AsyncIterator[_Views]:
@@ -167,6 +197,10 @@ def _store(artifacts: ArtifactStore, key: str, about: dict[str, Any], collected:
         track=rows[:, 1].astype(np.int64),
         area=rows[:, 2],
         centre=rows[:, 3:5],
+        tracks=np.array(list(collected.looks), np.int64),
+        descriptions=np.array(
+            [join_descriptions(looks.descriptions) for looks in collected.looks.values()], np.float32
+        ),
     )
     artifacts.put_artifact("analysis", key, [file.getvalue()])
 

@@ -2,12 +2,17 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import Asset
-from services.orchestrator.options import JobOptions
+from services.orchestrator.choice import AUTO, FaceBox, FaceChoice, Speaker
+from services.orchestrator.naming import find_box
+from services.orchestrator.options import RANGES, JobOptions
+from services.orchestrator.persons import Person, find_spans
 from services.orchestrator.records import EventRecord, JobRecord, JobState
 from services.orchestrator.timeline import SyncMode
 from services.runtime.refusal import Refusal
 from syncline.errors import CATALOGUE, to_status
+from syncline.v1 import lipsync_pb2
 from syncline.v1 import orchestrator_pb2 as pb
 
 _STATES = {
@@ -41,19 +46,69 @@ def to_job_id(name: str) -> str:
     return job_id
 
 
-def to_options(options: pb.JobOptions) -> JobOptions:
+def to_options(job: pb.Job) -> JobOptions:
     """Raises Refusal INVALID_OPTION."""
+    options = job.options
     if not 0 <= int(options.sync_mode) < len(_SYNC_MODES):
         raise Refusal("INVALID_OPTION", f"sync_mode {options.sync_mode} is not known", field="sync_mode")
     default = JobOptions()
+    # The wire's floats have seven digits.
+    numbers = {name: round(getattr(options, name), 6) for name in RANGES if options.HasField(name)}
     return JobOptions(
         sync_mode=SyncMode(int(options.sync_mode)) if options.sync_mode else default.sync_mode,
-        crf=options.crf if options.HasField("crf") else default.crf,
         preset=options.preset or default.preset,
-        restorer_strength=options.restorer_strength
-        if options.HasField("restorer_strength")
-        else default.restorer_strength,
+        **numbers,
+        face=_to_face(options.face),
+        speakers=tuple(Speaker(_to_face(speaker.face), speaker.audio, speaker.start) for speaker in job.speakers),
     )
+
+
+def to_expression(options: JobOptions) -> lipsync_pb2.Expression:
+    """The options that are the lipsync engine's."""
+    return lipsync_pb2.Expression(
+        mouth_intensity=options.mouth_intensity,
+        smoothing=options.smoothing,
+        closure_strength=options.closure_strength,
+        padding=options.padding,
+    )
+
+
+def list_assets(job: pb.Job, options: JobOptions) -> list[str]:
+    """The digests of all files that the job needs. Raises Refusal INVALID_OPTION for speech given twice or never."""
+    if bool(job.audio) == bool(options.speakers):
+        message = "a job has either audio or speakers; this one has " + ("both" if job.audio else "neither")
+        raise Refusal("INVALID_OPTION", message, field="audio")
+    faces = [options.face, *(speaker.face for speaker in options.speakers)]
+    references = [face.reference for face in faces if face.reference is not None]
+    audios = [speaker.audio for speaker in options.speakers] or [job.audio]
+    return [job.video, *audios, *references]
+
+
+def _to_face(face: pb.FaceChoice) -> FaceChoice:
+    match face.WhichOneof("choice"):
+        case "index":
+            return FaceChoice(index=face.index)
+        case "box":
+            box = face.box
+            if box.unit not in (pb.FaceBox.UNIT_UNSPECIFIED, pb.FaceBox.UNIT_PIXELS, pb.FaceBox.UNIT_FRACTIONS):
+                raise Refusal("INVALID_OPTION", f"unit {box.unit} of a face's box is not known", field="face.box.unit")
+            fractions = box.unit == pb.FaceBox.UNIT_FRACTIONS
+            return FaceChoice(box=FaceBox(box.x, box.y, box.width, box.height, box.time, fractions))
+        case "reference":
+            return FaceChoice(reference=face.reference)
+        case _:
+            return AUTO
+
+
+def _from_face(face: FaceChoice) -> pb.FaceChoice | None:
+    if face.is_auto:
+        return None
+    if face.box is None:
+        return pb.FaceChoice(index=face.index, reference=face.reference)
+    box = face.box
+    unit = pb.FaceBox.UNIT_FRACTIONS if box.fractions else pb.FaceBox.UNIT_PIXELS
+    shown = pb.FaceBox(x=box.x, y=box.y, width=box.width, height=box.height, unit=unit, time=box.time)
+    return pb.FaceChoice(box=shown)
 
 
 def from_job(job: JobRecord) -> pb.Job:
@@ -65,10 +120,14 @@ def from_job(job: JobRecord) -> pb.Job:
         audio=job.audio,
         options=pb.JobOptions(
             sync_mode=_SYNC_MODES[options.sync_mode],
-            crf=options.crf,
             preset=options.preset,
-            restorer_strength=options.restorer_strength,
+            **{name: getattr(options, name) for name in RANGES},
+            face=_from_face(options.face),
         ),
+        speakers=[
+            pb.Speaker(face=_from_face(speaker.face), audio=speaker.audio, start=speaker.start)
+            for speaker in options.speakers
+        ],
         progress=pb.JobProgress(
             phase=_PHASES[progress.phase],
             done_frames=progress.done_frames,
@@ -82,6 +141,17 @@ def from_job(job: JobRecord) -> pb.Job:
         create_time=_to_timestamp(job.create_time),
         start_time=_to_timestamp(job.start_time) if job.start_time else None,
         end_time=_to_timestamp(job.end_time) if job.end_time else None,
+    )
+
+
+def from_person(analysis: Analysis, person: Person) -> pb.Person:
+    x, y, width, height = find_box(analysis, int(person.rows[person.frames[0]]))
+    spans = find_spans(person, analysis.seconds)
+    return pb.Person(
+        index=person.index,
+        frames=len(person.frames),
+        first=pb.FaceBox(x=x, y=y, width=width, height=height, unit=pb.FaceBox.UNIT_PIXELS, time=spans[0][0]),
+        shown=[pb.TimeSpan(start=start, end=end) for start, end in spans],
     )
 
 

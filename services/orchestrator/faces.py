@@ -1,5 +1,6 @@
-"""Which face speaks, and where to cut it out: from what the detector saw to one mesh and one window per frame."""
+"""Which faces belong together within a shot, and where to cut one out: one mesh and one window per frame."""
 
+import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,17 +30,26 @@ class DetectedFaces:
 
 
 class SpeakerTrack:
-    """The speaking face in every frame of a source. `meshes`: (faces, 468, 3) float32, one for each row of `faces`."""
+    """A face that is to speak, in every frame of a source.
 
-    def __init__(self, faces: DetectedFaces, meshes: np.ndarray) -> None:
+    meshes (faces, 468, 3) float32: one for each row of `faces`; rows (frames,) int64: the face's row in each frame, -1
+    where it is not seen.
+    """
+
+    def __init__(self, faces: DetectedFaces, meshes: np.ndarray, rows: np.ndarray) -> None:
         self._meshes = meshes
         self._cuts = faces.cuts
-        self._rows = choose_speaker(faces)
+        self._rows = rows
         seen = np.flatnonzero(self._rows >= 0)
         key_points = np.zeros((len(self._rows), len(_KEY_POINTS), 2))
         for frame in seen:  # one by one: the meshes lie in a file that may be larger than the memory
             key_points[frame] = meshes[self._rows[frame]][list(_KEY_POINTS), :2]
         self.windows = place_windows(key_points, self._rows >= 0, faces.cuts)
+
+    @property
+    def digest(self) -> str:
+        """Of which face this is, within its analysis."""
+        return hashlib.sha256(self._rows.tobytes()).hexdigest()
 
     @property
     def seen_frames(self) -> np.ndarray:
@@ -75,36 +85,41 @@ class SpeakerTrack:
         return mesh
 
 
-def choose_speaker(faces: DetectedFaces) -> np.ndarray:
-    """The row of the speaking face for each frame, -1 where it is not seen. (frames,) int64.
-
-    In each shot the face that covers most pixels over time speaks. A face the detector lost keeps its part when it
-    comes back near where it was: a track that never shares a frame with it and begins and ends within a face's width.
-    """
-    rows = np.full(len(faces.cuts), -1, np.int64)
+def find_shots(faces: DetectedFaces) -> list[tuple[int, int]]:
+    """(first frame, frame after the last) of each shot."""
     bounds = np.unique(np.concatenate([[0], np.flatnonzero(faces.cuts), [len(faces.cuts)]]))
-    for first, end in pairwise(bounds):
-        shot = np.flatnonzero((faces.frame >= first) & (faces.frame < end))
-        if len(shot):
-            rows[first:end] = _choose_in_shot(faces, shot, int(first), int(end))
-    return rows
+    return [(int(first), int(end)) for first, end in pairwise(bounds)]
 
 
-def _choose_in_shot(faces: DetectedFaces, shot: np.ndarray, first: int, end: int) -> np.ndarray:
-    rows = np.full(end - first, -1, np.int64)
-    owns = [shot[faces.track[shot] == track] for track in np.unique(faces.track[shot])]
-    waiting = sorted(owns, key=lambda own: -faces.area[own].sum())
-    rows[faces.frame[waiting[0]] - first] = waiting[0]
+def find_appearances(faces: DetectedFaces) -> list[np.ndarray]:
+    """Everybody's rows in every shot, in order of frames, at most one a frame; the largest of each shot first.
+
+    A face the detector lost is the same when it comes back near where it was: a track that never shares a frame with it
+    and begins and ends within a face's width.
+    """
+    appearances: list[np.ndarray] = []
+    for first, end in find_shots(faces):
+        shot = np.arange(*np.searchsorted(faces.frame, [first, end]))
+        tracks = [shot[faces.track[shot] == track] for track in np.unique(faces.track[shot])]
+        waiting = sorted(tracks, key=lambda own: -faces.area[own].sum())
+        while waiting:
+            appearance, waiting = _follow(faces, waiting)
+            appearances.append(appearance)
+    return appearances
+
+
+def _follow(faces: DetectedFaces, waiting: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The first track with all that go on from it or lead up to it, and the tracks that are left."""
+    chosen, rest = waiting[0], waiting[1:]
     left = -1
-    while len(waiting) != left:  # a track that joins may be the one that the next goes on from
-        left, rest = len(waiting), []
-        for own in waiting[1:]:
-            if (rows[faces.frame[own] - first] < 0).all() and _continues(faces, own, rows[rows >= 0]):
-                rows[faces.frame[own] - first] = own
+    while len(rest) != left:  # a track that joins may be the one that the next goes on from
+        left, waiting, rest = len(rest), rest, []
+        for own in waiting:
+            if not np.isin(faces.frame[own], faces.frame[chosen]).any() and _continues(faces, own, chosen):
+                chosen = np.sort(np.concatenate([chosen, own]))
             else:
                 rest.append(own)
-        waiting = [waiting[0], *rest]
-    return rows
+    return chosen, rest
 
 
 def _continues(faces: DetectedFaces, own: np.ndarray, chosen: np.ndarray) -> bool:

@@ -5,27 +5,41 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore, Asset
+from services.orchestrator.cast_report import report_faces
+from services.orchestrator.casting import Cast, Casting
+from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings, assemble
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
 from services.orchestrator.options import JobOptions
-from services.orchestrator.planning import find_plan, speech_duration
+from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
-from services.orchestrator.rendering import RenderJob, render_segment
+from services.orchestrator.rendering import Mouth, RenderJob, render_segment
 from services.orchestrator.report import build_report, describe_engine
-from services.orchestrator.source import Prepared, Source, find_analysis, find_prepared, find_speech
+from services.orchestrator.sound import open_sound
+from services.orchestrator.source import (
+    SPEECH_RATE,
+    Prepared,
+    Source,
+    find_analysis,
+    find_prepared,
+    find_speech,
+    place_speech,
+)
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.store import JobStore
-from services.orchestrator.timeline import SegmentSpan, Timeline, build_photo_timeline, build_timeline, cut_segments
+from services.orchestrator.timeline import SegmentSpan, Timeline, cut_segments
 from services.runtime.convert import to_fraction
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
@@ -51,13 +65,22 @@ class Beacon:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a job's two files before it is planned. `speech`: (n,) float32 at SPEECH_RATE."""
+    """What is known of a job's files before it is planned; one speech, track and preparation for each role of the cast.
+
+    `speeches`: (n,) float32 at SPEECH_RATE, as recorded.
+    """
 
     info: decoder_pb2.MediaInfo
-    speech: np.ndarray
     analysis: Analysis
-    track: SpeakerTrack
-    prepared: Prepared
+    cast: Cast
+    timeline: Timeline
+    speeches: list[np.ndarray]
+    tracks: list[SpeakerTrack]
+    prepared: list[Prepared]
+
+    @property
+    def is_photo(self) -> bool:
+        return len(self.analysis.pts) == 1
 
 
 @dataclass(frozen=True)
@@ -78,7 +101,7 @@ class JobRun:
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
-        known = await self._learn(metadata, seconds)
+        known = await self._learn(options, metadata, seconds)
         engines = {
             **known.analysis.engines,
             "lipsync": describe_engine(await self.stages.engine("lipsync")),
@@ -94,50 +117,70 @@ class JobRun:
         with _timed(seconds, "assemble"):
             self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
             segments = await in_thread(self.store.list_segments, self.job.id)
-            result = await self._assemble(render.timeline, segments, metadata)
+            result = await self._assemble(known.cast, render.timeline, segments, metadata)
+        notes = [NOT_A_PHOTO] if options.idle_motion and not known.is_photo else []
+        faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
         report = build_report(
-            self.job, options, known.info, render.timeline, segments, known.prepared.summary, engines, seconds, result
+            self.job, options, known.info, render.timeline, segments, faces, engines, seconds, result, notes
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
         await in_thread(self.store.finish_job, self.lease, result, report_asset)
 
-    async def _learn(self, metadata: Metadata, seconds: dict[str, float]) -> _Known:
-        """Inspects both files, then analyses and prepares the source, unless that was done before."""
+    async def _learn(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> _Known:
+        """Inspects all files, then analyses the source and prepares its mouths, unless that was done before."""
         with _timed(seconds, "inspect"):
             self.progress.enter(Phase.INSPECT)
-            info = await self._inspect(metadata)
-            speech = await find_speech(self.stages, self.artifacts, self.job.audio, metadata)
+            audios = dict.fromkeys(speaker.audio for speaker in options.speakers) or [self.job.audio]
+            info = await self._inspect(list(audios), metadata)
+            heard = {audio: await find_speech(self.stages, self.artifacts, audio, metadata) for audio in audios}
         with _timed(seconds, "analyse"):
             self.progress.enter(Phase.ANALYSE, info.video.frame_count)
             key, analysis = await find_analysis(
                 self.stages, self.artifacts, self.job.video, metadata, self.progress.advance
             )
-            track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes)
-            if not len(track.seen_frames):
-                frames = len(analysis.pts)
-                raise Refusal("NO_FACE", f"none of the video's frames ({frames}) shows a face", frames=frames)
         with _timed(seconds, "prepare"):
             self.progress.enter(Phase.PLAN, len(analysis.pts))
             own_speech = await self._own_speech(info, metadata)
-            source = Source(self.job.video, key, analysis, track, own_speech)
-            prepared = await find_prepared(self.stages, self.artifacts, source, metadata, self.progress.advance)
-        return _Known(info, speech, analysis, track, prepared)
+            casting = Casting(self.stages, self.artifacts, key, analysis, own_speech, metadata)
+            cast = await casting.find_cast(options, self.job.audio)
+            ends = [Fraction(role.start) + speech_duration(heard[role.audio]) for role in cast.roles]
+            timeline = plan_timeline(info, analysis, max(ends), options)
+            cast = cast.shown_in(timeline)
+            tracks, prepared = [], []
+            for role in cast.roles:
+                track = await in_thread(SpeakerTrack, analysis.faces, analysis.meshes, role.chosen.rows)
+                source = Source(self.job.video, key, analysis, track, own_speech)
+                tracks.append(track)
+                prepared.append(
+                    await find_prepared(self.stages, self.artifacts, source, metadata, self.progress.advance)
+                )
+        speeches = [heard[role.audio] for role in cast.roles]
+        return _Known(info, analysis, cast, timeline, speeches, tracks, prepared)
 
     async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
-        timeline = _build_timeline(known.info, known.analysis, known.speech, options)
-        plan = await find_plan(
-            self.stages, self.artifacts, known.prepared, timeline, known.track, known.speech, metadata
-        )
+        timeline, expression, mouths = known.timeline, to_expression(options), []
+        idle: list[IdleMotion] = []
+        if options.idle_motion and known.is_photo:
+            seed = self.job.video + self.job.audio
+            idle = move_photo(known.tracks, known.analysis.format, timeline.frame_count, options.idle_motion, seed)
+        elif options.idle_motion:
+            await in_thread(self.store.note, self.lease, NOT_A_PHOTO)
+        samples = int(timeline.duration * SPEECH_RATE)
+        for role, speech, track, prepared in zip(
+            known.cast.roles, known.speeches, known.tracks, known.prepared, strict=True
+        ):
+            placed = await in_thread(place_speech, self.artifacts, role.audio, speech, role.start, samples)
+            plan = await find_plan(
+                self.stages, self.artifacts, prepared, timeline, track, placed, expression, idle, metadata
+            )
+            mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
         return RenderJob(
             source=self.job.video,
             pts=known.analysis.pts,
             time_base=known.analysis.time_base,
-            track=known.track,
+            mouths=mouths,
             timeline=timeline,
-            prepared=known.prepared,
-            plan_digest=hashlib.sha256(plan).hexdigest(),
-            plan=plan,
             encode=EncodeSettings(
                 known.analysis.format,
                 timeline.frame_rate,
@@ -146,16 +189,19 @@ class JobRun:
                 to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
             ),
             restorer_strength=options.restorer_strength,
+            expression=expression,
+            idle=idle,
         )
 
-    async def _inspect(self, metadata: Metadata) -> decoder_pb2.MediaInfo:
-        """Facts about the video; the speech is known to hold sound. Says all that is wrong before time is spent."""
+    async def _inspect(self, audios: Sequence[str], metadata: Metadata) -> decoder_pb2.MediaInfo:
+        """Facts about the video; every speech is known to hold sound. Says all that is wrong before time is spent."""
         info = await self.stages.inspect(self.job.video, metadata)
         if not info.HasField("video"):
             raise Refusal("NO_VIDEO", "the file given as video has sound but no pictures", digest=self.job.video)
-        sound = await self.stages.inspect(self.job.audio, metadata)
-        if not sound.HasField("audio"):
-            raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=self.job.audio)
+        for audio in audios:
+            sound = await self.stages.inspect(audio, metadata)
+            if not sound.HasField("audio"):
+                raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=audio)
         for advice in info.advice:
             await in_thread(self.store.note, self.lease, f"{advice.code}: {advice.message}")
         return info
@@ -200,11 +246,7 @@ class JobRun:
                     encoded = sum(count for _, _, count in report.outcomes)
                     self.progress.advance(done + encoded)
                 asset = await in_thread(self.artifacts.adopt, path)
-            details = {
-                "outcomes": report.outcomes,
-                "seconds": {step: round(value, 3) for step, value in report.seconds.items()},
-            }
-            await in_thread(self.store.finish_segment, lease, asset, details)
+            await in_thread(self.store.finish_segment, lease, asset, report.to_json())
         except BaseException:
             with contextlib.suppress(Refusal):
                 self.store.release(lease)
@@ -220,24 +262,15 @@ class JobRun:
         segments = await in_thread(self.store.list_segments, self.job.id)
         return all(segment.result is not None for segment in segments)
 
-    async def _assemble(self, timeline: Timeline, segments: list[SegmentRecord], metadata: Metadata) -> Asset:
-        """The finished video: the segments' pictures and the speech as it was recorded, spooled to a file first."""
+    async def _assemble(
+        self, cast: Cast, timeline: Timeline, segments: list[SegmentRecord], metadata: Metadata
+    ) -> Asset:
+        """The finished video: the segments' pictures and the speech."""
         paths = [self.artifacts.path_of(segment.result.digest) for segment in segments if segment.result]
-        with self.artifacts.scratch() as sound_path:
-            rate = channels = 0
-            with sound_path.open("wb") as file:
-                async for block in self.stages.decode_audio(self.job.audio, metadata):
-                    samples = block.samples if block.samples.shape[1] <= 2 else _mix_to_mono(block.samples)
-                    rate, channels = block.sample_rate, samples.shape[1]
-                    await in_thread(file.write, samples.tobytes())
-                    if block.first_sample + len(samples) >= timeline.duration * rate:
-                        break
-            if not rate:
-                raise Refusal("EMPTY_AUDIO", "the speech holds no samples", digest=self.job.audio)
-            sound = np.memmap(sound_path, np.float32, "r").reshape(-1, channels)
-            blocks = (sound[start : start + rate] for start in range(0, len(sound), rate))
+        speeches = list(dict.fromkeys((role.audio, role.start) for role in cast.roles))
+        async with open_sound(self.stages, self.artifacts, speeches, timeline.duration, metadata) as sound:
             with self.artifacts.scratch(suffix=".mp4") as path:
-                await in_thread(assemble, paths, timeline, blocks, rate, path)
+                await in_thread(assemble, paths, timeline, sound.blocks(), sound.rate, path)
                 return await in_thread(self.artifacts.adopt, path)
 
 
@@ -256,33 +289,15 @@ async def claim(
         raise
 
 
-def _mix_to_mono(samples: np.ndarray) -> np.ndarray:
-    """(n, channels) -> (n, 1): speech is in the middle of whatever surrounds it."""
-    return samples.mean(axis=1, keepdims=True, dtype=np.float32)
-
-
-def _build_timeline(
-    info: decoder_pb2.MediaInfo, analysis: Analysis, speech: np.ndarray, options: JobOptions
-) -> Timeline:
-    if info.kind == decoder_pb2.MediaInfo.KIND_PHOTO or len(analysis.pts) == 1:
-        return build_photo_timeline(speech_duration(speech))
-    rate = to_fraction(info.video.frame_rate)
-    mean = _mean_frame_duration(analysis) if rate is None else 1 / rate
-    return build_timeline(analysis.pts, analysis.time_base, mean, speech_duration(speech), options.sync_mode)
-
-
-def _mean_frame_duration(analysis: Analysis) -> Fraction:
-    return int(analysis.pts[-1] - analysis.pts[0]) * analysis.time_base / (len(analysis.pts) - 1)
-
-
 def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
     """Of all that a segment's bytes depend on beside its place."""
     facts = [
         render.source,
-        render.prepared.digest,
-        render.plan_digest,
+        [(mouth.prepared.digest, mouth.plan_digest, mouth.track.digest) for mouth in render.mouths],
         str(render.encode),
         render.restorer_strength,
+        MessageToDict(render.expression),
+        [motion.key for motion in render.idle],
         engines,
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]

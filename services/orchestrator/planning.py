@@ -3,23 +3,40 @@
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
+from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.idle import IdleMotion, move_mesh
+from services.orchestrator.options import JobOptions
 from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
 from services.orchestrator.stages import Metadata, Stages
-from services.orchestrator.timeline import Timeline
-from services.runtime.convert import from_fraction, from_mesh
+from services.orchestrator.timeline import Timeline, build_photo_timeline, build_timeline
+from services.runtime.convert import from_fraction, from_mesh, to_fraction
 from services.runtime.frames import view_bytes
 from services.runtime.streams import blob_chunks, in_thread
 from services.runtime.wire import Packet
-from syncline.v1 import lipsync_pb2
+from syncline.v1 import decoder_pb2, lipsync_pb2
 
 _POINTS_BATCH = 32
+
+
+def plan_timeline(info: decoder_pb2.MediaInfo, analysis: Analysis, duration: Fraction, options: JobOptions) -> Timeline:
+    """`duration`: of the speech, in seconds."""
+    if info.kind == decoder_pb2.MediaInfo.KIND_PHOTO or len(analysis.pts) == 1:
+        return build_photo_timeline(duration)
+    rate = to_fraction(info.video.frame_rate)
+    mean = _mean_frame_duration(analysis) if rate is None else 1 / rate
+    return build_timeline(analysis.pts, analysis.time_base, mean, duration, options.sync_mode)
+
+
+def _mean_frame_duration(analysis: Analysis) -> Fraction:
+    return int(analysis.pts[-1] - analysis.pts[0]) * analysis.time_base / (len(analysis.pts) - 1)
 
 
 async def find_plan(
@@ -29,15 +46,18 @@ async def find_plan(
     timeline: Timeline,
     track: SpeakerTrack,
     speech: np.ndarray,
+    expression: lipsync_pb2.Expression,
+    idle: Sequence[IdleMotion],
     metadata: Metadata,
 ) -> bytes:
     """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
     engine = await stages.engine("lipsync")
     speech = speech[: int(timeline.duration * SPEECH_RATE)]
-    key = json.dumps([engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)])
+    facts = [engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)]
+    key = json.dumps([*facts, MessageToDict(expression), [motion.key for motion in idle]])
     plan = await in_thread(artifacts.get_artifact, "plan", key)
     if plan is None:
-        plan = await _plan(stages, prepared, timeline, track, speech, metadata)
+        plan = await _plan(stages, prepared, timeline, track, speech, expression, idle, metadata)
         await in_thread(artifacts.put_artifact, "plan", key, [plan])
     return plan
 
@@ -48,12 +68,15 @@ async def _plan(
     timeline: Timeline,
     track: SpeakerTrack,
     speech: np.ndarray,
+    expression: lipsync_pb2.Expression,
+    idle: Sequence[IdleMotion],
     metadata: Metadata,
 ) -> bytes:
     wanted = lipsync_pb2.PlanOpen(
         prepared_digest=prepared.digest,
         frame_count=timeline.frame_count,
         time_base=from_fraction(timeline.time_base),
+        expression=expression,
     )
     opening = Packet(lipsync_pb2.PlanRequest(open=wanted))
     plan = io.BytesIO()
@@ -62,12 +85,12 @@ async def _plan(
         for chunk, payload in speech_packets(speech):
             yield Packet(lipsync_pb2.PlanRequest(speech=chunk), payload)
         for sequence, first in enumerate(range(0, timeline.frame_count, _POINTS_BATCH)):
-            batch = await in_thread(_track_batch, sequence, first, timeline, track)
+            batch = await in_thread(_track_batch, sequence, first, timeline, track, idle)
             yield Packet(lipsync_pb2.PlanRequest(track=batch))
 
     async with stages.stream("lipsync", "Plan", opening, metadata) as stream:
         if stream.opened.missing:
-            for blob, payload in blob_chunks(prepared.blob):
+            for blob, payload in blob_chunks(await in_thread(prepared.read)):
                 await stream.send(Packet(lipsync_pb2.PlanRequest(prepared=blob), payload))
         async for packet in stream.exchange(packets()):
             if packet.message.WhichOneof("message") == "plan":
@@ -75,11 +98,15 @@ async def _plan(
     return plan.getvalue()
 
 
-def _track_batch(sequence: int, first: int, timeline: Timeline, track: SpeakerTrack) -> lipsync_pb2.TrackBatch:
+def _track_batch(
+    sequence: int, first: int, timeline: Timeline, track: SpeakerTrack, idle: Sequence[IdleMotion]
+) -> lipsync_pb2.TrackBatch:
     batch = lipsync_pb2.TrackBatch(sequence=sequence)
     for frame in range(first, min(first + _POINTS_BATCH, timeline.frame_count)):
         source = int(timeline.source[frame])
-        mesh = track.crop_mesh(source)
+        window, mesh = track.windows[source], track.crop_mesh(source)
+        if window is not None and mesh is not None:
+            mesh = move_mesh(idle, mesh, window, frame)
         batch.points.add(
             frame=frame,
             pts=int(timeline.pts[frame]),

@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,13 @@ from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
+from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.pipeline import pass_through, work_ahead
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
+from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import Frame, PixelFormat
@@ -35,99 +38,107 @@ _MAX_AHEAD = 24  # batches at the restorers at once: more replicas than these ke
 
 
 @dataclass(frozen=True)
+class Mouth:
+    """One person's in a job: where it is, what was learned of it, and what it is to do."""
+
+    track: SpeakerTrack
+    prepared: Prepared
+    plan_digest: str
+    plan: bytes
+
+
+@dataclass(frozen=True)
 class RenderJob:
     """All that the segments of a job have in common. `pts` (source frames,) int64 in `time_base` seconds."""
 
     source: str
     pts: np.ndarray
     time_base: Fraction
-    track: SpeakerTrack
+    mouths: Sequence[Mouth]
     timeline: Timeline
-    prepared: Prepared
-    plan_digest: str
-    plan: bytes
     encode: EncodeSettings
     restorer_strength: float
+    expression: lipsync_pb2.Expression
+    idle: Sequence[IdleMotion] = ()  # of a photo's heads, one after the other
 
 
 @dataclass
-class SegmentReport:
-    """What was done to the segment's frames, by runs: (outcome, first output frame, frames); seconds by step."""
+class _Patch:
+    """The crop that replaces part of a frame, on its way."""
 
-    outcomes: list[tuple[str, int, int]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add_outcome(self, outcome: str, frame: int) -> None:
-        if self.outcomes and self.outcomes[-1][0] == outcome and sum(self.outcomes[-1][1:]) == frame:
-            _, first, count = self.outcomes[-1]
-            self.outcomes[-1] = (outcome, first, count + 1)
-        else:
-            self.outcomes.append((outcome, frame, 1))
-
-    def add_seconds(self, step: str, seconds: float) -> None:
-        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+    window: CropWindow
+    cut: np.ndarray  # (pixels, pixels, 3) uint8 RGB, as it left the frame
+    crop: Crop | None
+    failure: str = ""
 
 
 @dataclass
 class _Shown:
-    """An output frame on its way: its picture, and the crop that replaces part of it."""
+    """An output frame on its way: its picture, and a patch for each mouth of the job that is seen in it."""
 
     number: int
     frame: Frame
-    window: CropWindow | None
-    cut: np.ndarray | None  # (pixels, pixels, 3) uint8 RGB, as it left the frame
-    crop: Crop | None
-    failure: str = ""
+    patches: list[_Patch | None]
 
 
 @dataclass
 class _Batch:
     shown: list[_Shown]
 
-    @property
-    def crops(self) -> list[Crop]:
-        return [item.crop for item in self.shown if item.crop is not None]
+    def patches(self, mouth: int) -> list[tuple[int, _Patch, Crop]]:
+        """(output frame, patch, its crop) for those of one mouth that still have one."""
+        found = ((item.number, item.patches[mouth]) for item in self.shown)
+        return [(number, patch, patch.crop) for number, patch in found if patch is not None and patch.crop is not None]
 
 
 async def render_segment(
     stages: Stages, feed: FrameFeed, job: RenderJob, span: SegmentSpan, path: Path, metadata: Metadata
 ) -> AsyncIterator[SegmentReport]:
     """Encodes the segment into `path`; yields its report as it grows, after each batch of frames."""
-    report = SegmentReport()
+    report = SegmentReport([[] for _ in job.mouths])
     begun = time.monotonic()
-    sync_opening = Packet(
-        lipsync_pb2.SyncRequest(
-            open=lipsync_pb2.SyncOpen(prepared_digest=job.prepared.digest, plan_digest=job.plan_digest)
-        )
-    )
-
-    async def restore(batch: _Batch) -> None:
-        if batch.crops:
-            for answer in await stages.restore(partial(_to_restore, batch, job.restorer_strength)):
-                _take_answer(batch, answer)
-
-    with SegmentEncoder(path, job.encode) as encoder:
-        async with stages.stream("lipsync", "Sync", sync_opening, metadata) as sync:
-            for digest, blob in ((job.prepared.digest, job.prepared.blob), (job.plan_digest, job.plan)):
-                if digest in sync.opened.missing:
-                    for chunk, payload in blob_chunks(blob):
-                        await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
-            batches = _cut_batches(feed, job, span, report)
-            synced = pass_through(sync, batches, _to_sync, _take_answer)
-            restored = work_ahead(synced, restore, lambda: min(stages.restorers.credits, _MAX_AHEAD))
-            async with contextlib.aclosing(restored):
-                async for batch in restored:
-                    await in_thread(_paste_and_encode, batch, encoder, report)
-                    report.seconds["render"] = time.monotonic() - begun
-                    yield report
+    async with contextlib.AsyncExitStack() as stack:
+        encoder = stack.enter_context(SegmentEncoder(path, job.encode))
+        seen = [number for number, mouth in enumerate(job.mouths) if _is_seen(job, mouth, span)]
+        batches = _cut_batches(feed, job, span, len(seen), report)
+        for number in seen:
+            sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
+            synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
+            restore = partial(_restore, stages, number, job.restorer_strength)
+            batches = work_ahead(synced, restore, lambda: min(stages.restorers.credits, _MAX_AHEAD))
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                await in_thread(_paste_and_encode, batch, encoder, report)
+                report.seconds["render"] = time.monotonic() - begun
+                yield report
         if encoder.frame_count != span.frame_count:
             raise InternalError(f"the decoder gave {encoder.frame_count} of the segment's {span.frame_count} frames")
 
 
+def _is_seen(job: RenderJob, mouth: Mouth, span: SegmentSpan) -> bool:
+    sources = job.timeline.source[span.first_frame : span.first_frame + span.frame_count]
+    return any(mouth.track.windows[source] is not None for source in sources)
+
+
+@contextlib.asynccontextmanager
+async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Metadata) -> AsyncIterator[ClientStream]:
+    """A stream that renders this mouth, with the blobs that the engine lacks sent."""
+    wanted = lipsync_pb2.SyncOpen(
+        prepared_digest=mouth.prepared.digest, plan_digest=mouth.plan_digest, expression=job.expression
+    )
+    async with stages.stream("lipsync", "Sync", Packet(lipsync_pb2.SyncRequest(open=wanted)), metadata) as sync:
+        for digest, read in ((mouth.prepared.digest, mouth.prepared.read), (mouth.plan_digest, lambda: mouth.plan)):
+            if digest in sync.opened.missing:
+                for chunk, payload in blob_chunks(await in_thread(read)):
+                    await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
+        yield sync
+
+
 async def _cut_batches(
-    feed: FrameFeed, job: RenderJob, span: SegmentSpan, report: SegmentReport
-) -> AsyncIterator[_Batch]:
-    size = max(1, min(_MAX_BATCH, _BATCH_BYTES // job.encode.format.frame_bytes))
+    feed: FrameFeed, job: RenderJob, span: SegmentSpan, mouths: int, report: SegmentReport
+) -> AsyncGenerator[_Batch, None]:
+    # Frames wait before every stage that they go through: with more mouths, fewer travel together.
+    size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (job.encode.format.frame_bytes * max(mouths, 1))))
     waiting: list[tuple[int, int, Frame]] = []
     async for pictures in _order_pictures(feed, job, span):
         waiting += pictures
@@ -178,62 +189,89 @@ def _reverse_limit(job: RenderJob) -> int:
 def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> _Batch:
     begun = time.monotonic()
     shown = []
-    for number, source, frame in batch:
-        window, mesh, cut, crop = job.track.windows[source], job.track.crop_mesh(source), None, None
-        if window is not None and mesh is not None:
-            cut = cut_crop(frame, window)
-            crop = Crop(number, int(job.timeline.pts[number]), cut, mesh)
-        shown.append(_Shown(number, frame, window, cut, crop))
+    for number, source, photo in batch:
+        frame = move_picture(job.idle, photo, number)
+        patches = [_cut_patch(job, mouth, number, source, frame) for mouth in job.mouths]
+        shown.append(_Shown(number, frame, patches))
     report.add_seconds("cut", time.monotonic() - begun)
     return _Batch(shown)
 
 
-def _to_sync(sequence: int, batch: _Batch) -> Packet | None:
-    if not batch.crops:
+def _cut_patch(job: RenderJob, mouth: Mouth, number: int, source: int, frame: Frame) -> _Patch | None:
+    window, mesh = mouth.track.windows[source], mouth.track.crop_mesh(source)
+    if window is None or mesh is None:
         return None
-    crops, payload = from_crops(sequence, batch.crops)
-    return Packet(lipsync_pb2.SyncRequest(crops=crops), payload)
+    mesh = move_mesh(job.idle, mesh, window, number)
+    cut = cut_crop(frame, window)
+    return _Patch(window, cut, Crop(number, int(job.timeline.pts[number]), cut, mesh))
 
 
-def _to_restore(batch: _Batch, strength: float, sequence: int) -> Packet:
-    crops, payload = from_crops(sequence, batch.crops)
-    return Packet(restorer_pb2.RestoreRequest(crops=crops, strength=strength), payload)
+ToPacket = Callable[[int, _Batch], Packet | None]
 
 
-def _take_answer(batch: _Batch, answer: Packet) -> None:
-    """Puts the crops that came back in place; a crop that failed is dropped, and its frame stays as it is."""
-    message = answer.message
-    asked = [item for item in batch.shown if item.crop is not None]
-    if message.WhichOneof("message") == "error":
-        asked[message.error.item].failure = message.error.status.message or "refused"
+def _to_sync(mouth: int) -> ToPacket:
+    def to_packet(sequence: int, batch: _Batch) -> Packet | None:
+        crops = [crop for _, _, crop in batch.patches(mouth)]
+        if not crops:
+            return None
+        message, payload = from_crops(sequence, crops)
+        return Packet(lipsync_pb2.SyncRequest(crops=message), payload)
+
+    return to_packet
+
+
+async def _restore(stages: Stages, mouth: int, strength: float, batch: _Batch) -> None:
+    crops = [crop for _, _, crop in batch.patches(mouth)]
+    if not crops:
         return
-    crops = to_crops(message.crops, answer.data, PixelFormat.RGBA32) if message.crops.crops else []
-    returned = {crop.frame: crop for crop in crops}
-    for item in asked:
-        crop = returned.get(item.number)
-        if crop is None and not item.failure:
-            raise InternalError(f"the stage left out the crop of frame {item.number} without saying why")
-        if crop is not None and item.crop is not None and crop.outcome is None:
-            crop = replace(crop, outcome=item.crop.outcome)
-        item.crop = crop
+
+    def to_packet(sequence: int) -> Packet:
+        message, payload = from_crops(sequence, crops)
+        return Packet(restorer_pb2.RestoreRequest(crops=message, strength=strength), payload)
+
+    for answer in await stages.restore(to_packet):
+        _take_answer(mouth)(batch, answer)
+
+
+def _take_answer(mouth: int) -> Callable[[_Batch, Packet], None]:
+    """Puts the crops that came back in place; a crop that failed is dropped, and its face stays as it is."""
+
+    def take(batch: _Batch, answer: Packet) -> None:
+        message = answer.message
+        asked = batch.patches(mouth)
+        if message.WhichOneof("message") == "error":
+            asked[message.error.item][1].failure = message.error.status.message or "refused"
+            return
+        crops = to_crops(message.crops, answer.data, PixelFormat.RGBA32) if message.crops.crops else []
+        returned = {crop.frame: crop for crop in crops}
+        for number, patch, sent in asked:
+            crop = returned.get(number)
+            if crop is None and not patch.failure:
+                raise InternalError(f"the stage left out the crop of frame {number} without saying why")
+            if crop is not None and crop.outcome is None:
+                crop = replace(crop, outcome=sent.outcome)
+            patch.crop = crop
+
+    return take
 
 
 def _paste_and_encode(batch: _Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
     for item in batch.shown:
         begun = time.monotonic()
         picture, frame = to_picture(item.frame)  # the one copy of a full frame between decoder's message and x264
-        if item.crop is not None and item.window is not None and item.cut is not None:
-            paste_crop(frame, item.window, item.cut, item.crop.pixels, in_place=True)
+        for patch in item.patches:
+            if patch is not None and patch.crop is not None:
+                frame = paste_crop(frame, patch.window, patch.cut, patch.crop.pixels, in_place=True)
         pasted = time.monotonic()
         encoder.encode(picture)
         report.add_seconds("paste", pasted - begun)
         report.add_seconds("encode", time.monotonic() - pasted)
-        report.add_outcome(_outcome_of(item), item.number)
+        report.add_outcomes([_outcome_of(patch) for patch in item.patches], item.number)
 
 
-def _outcome_of(item: _Shown) -> str:
-    if item.failure:
-        return "failed"
-    if item.crop is None:
+def _outcome_of(patch: _Patch | None) -> str:
+    if patch is None:
         return "no_face"
-    return (item.crop.outcome or CropOutcome.SYNCED).name.lower()
+    if patch.crop is None:
+        return "failed"
+    return (patch.crop.outcome or CropOutcome.SYNCED).name.lower()

@@ -1,7 +1,8 @@
 """report.json: what was done to the video, by whom, and how long it took."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from services.orchestrator.artifacts import Asset
@@ -19,16 +20,16 @@ def build_report(
     info: decoder_pb2.MediaInfo,
     timeline: Timeline,
     segments: Sequence[SegmentRecord],
-    prepared: Mapping[str, Any],
+    faces: Mapping[str, Any],
     engines: Mapping[str, Any],
     seconds: Mapping[str, float],
     result: Asset,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The report as JSON values. Frame ranges are [first, last] output frames, counted from 0."""
-    runs = _join_runs(segments)
-    counts = Counter[str]()
-    for outcome, first, last in runs:
-        counts[outcome] += last - first + 1
+    """The report as JSON values. Frame ranges are [first, last] output frames, from 0.
+
+    `faces`: see cast_report.py. `notes`: what was not done as asked, for a person.
+    """
     video = info.video
     return {
         "job": f"jobs/{job.id}",
@@ -51,16 +52,12 @@ def build_report(
             "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
         },
         "settings": {
+            **options.to_json(),
             "sync_mode": options.sync_mode.name.lower(),
-            "crf": options.crf,
-            "preset": options.preset,
-            "restorer_strength": options.restorer_strength,
         },
-        "frames": {
-            "by_outcome": dict(counts),
-            "ranges": [{"outcome": outcome, "first": first, "last": last} for outcome, first, last in runs],
-        },
-        "prepared": dict(prepared),
+        "notes": list(notes),
+        "frames": report_frames([(segment.details or {}).get("outcomes", ()) for segment in segments]),
+        **faces,
         "engines": dict(engines),
         "seconds": {**seconds, "render_steps": _sum_steps(segments)},
         "segments": len(segments),
@@ -73,16 +70,18 @@ def describe_engine(engine: media_pb2.EngineInfo) -> dict[str, Any]:
     return {"name": engine.name, "version": engine.version, "models": models}
 
 
-def _join_runs(segments: Sequence[SegmentRecord]) -> list[tuple[str, int, int]]:
-    """(outcome, first frame, last frame), runs that meet at a segment's border made one."""
+def report_frames(segments: Iterable[Iterable[tuple[str, int, int]]]) -> dict[str, Any]:
+    """Runs (outcome, first frame, frames) of each segment, those that meet at a border made one."""
     runs: list[tuple[str, int, int]] = []
-    for segment in segments:
-        for outcome, first, count in (segment.details or {}).get("outcomes", ()):
-            if runs and runs[-1][0] == outcome and runs[-1][2] + 1 == first:
-                runs[-1] = (outcome, runs[-1][1], first + count - 1)
-            else:
-                runs.append((outcome, first, first + count - 1))
-    return runs
+    counts = Counter[str]()
+    for outcome, first, count in chain.from_iterable(segments):
+        counts[outcome] += count
+        if runs and runs[-1][0] == outcome and runs[-1][2] + 1 == first:
+            runs[-1] = (outcome, runs[-1][1], first + count - 1)
+        else:
+            runs.append((outcome, first, first + count - 1))
+    ranges = [{"outcome": outcome, "first": first, "last": last} for outcome, first, last in runs]
+    return {"by_outcome": dict(counts), "ranges": ranges}
 
 
 def _sum_steps(segments: Sequence[SegmentRecord]) -> dict[str, float]:

@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator
 import grpc
 
 from services.orchestrator.artifacts import ArtifactStore, Upload
-from services.orchestrator.convert import from_asset, from_event, from_job, to_job_id, to_options
+from services.orchestrator.casting import list_persons
+from services.orchestrator.convert import (
+    from_asset,
+    from_event,
+    from_job,
+    from_person,
+    list_assets,
+    to_job_id,
+    to_options,
+)
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -82,12 +91,16 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         self, request: pb.InspectAssetRequest, context: grpc.aio.ServicerContext
     ) -> pb.InspectAssetResponse:
         self._artifacts.path_of(request.digest)
-        return pb.InspectAssetResponse(info=await self._stages.inspect(request.digest))
+        response = pb.InspectAssetResponse(info=await self._stages.inspect(request.digest))
+        if request.persons and response.info.HasField("video"):
+            analysis, persons = await list_persons(self._stages, self._artifacts, request.digest)
+            response.persons.extend(from_person(analysis, person) for person in persons)
+        return response
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
         wanted = request.job
-        options = to_options(wanted.options)
-        for digest in (wanted.video, wanted.audio):
+        options = to_options(wanted)
+        for digest in list_assets(wanted, options):
             self._artifacts.path_of(digest)
         job = await in_thread(
             self._store.create_job, wanted.video, wanted.audio, options.to_json(), request.request_id or None

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.stages import Metadata, Stages
 from services.runtime.convert import from_crops, from_fraction, from_samples
 from services.runtime.faces import Crop
-from services.runtime.frames import Frame
+from services.runtime.frames import Frame, view_bytes
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from services.runtime.wire import Packet
@@ -32,16 +33,22 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the lipsync engine learned of the source."""
+    """What the lipsync engine learned of a face of the source."""
 
     digest: str
-    blob: bytes
+    path: Path
     summary: dict[str, Any]
+
+    def read(self) -> bytes:
+        return self.path.read_bytes()
 
 
 @dataclass(frozen=True)
 class Source:
-    """An analysed source. `key`: of its analysis; `speech`: its own, (n,) float32 at SPEECH_RATE, None when silent."""
+    """A face of an analysed source.
+
+    `key`: of its analysis; `speech`: the source's own, (n,) float32 at SPEECH_RATE, None when silent.
+    """
 
     digest: str
     key: str
@@ -76,12 +83,29 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
     return np.memmap(path, np.float32, "r")
 
 
+def place_speech(artifacts: ArtifactStore, digest: str, speech: np.ndarray, start: float, samples: int) -> np.ndarray:
+    """The speech begun at `start` seconds, silence before and after it, so many samples long; mapped from a file."""
+    first = min(round(start * SPEECH_RATE), samples)
+    if not first and len(speech) >= samples:
+        return speech[:samples]
+    key = json.dumps([digest, SPEECH_RATE, first, samples])
+    path = artifacts.artifact_path("placed_speech", key)
+    if not path.is_file():
+        with artifacts.scratch() as scratch:
+            with scratch.open("wb") as file:
+                file.truncate(samples * speech.itemsize)  # zeros
+                file.seek(first * speech.itemsize)
+                file.write(view_bytes(speech[: samples - first]))
+            artifacts.adopt_artifact("placed_speech", key, scratch)
+    return np.memmap(path, np.float32, "r")
+
+
 async def find_prepared(
     stages: Stages, artifacts: ArtifactStore, source: Source, metadata: Metadata, report: Report
 ) -> Prepared:
-    """What the lipsync engine learns of the source; learned now unless it is kept."""
+    """What the lipsync engine learns of the face; learned now unless it is kept."""
     engine = await stages.engine("lipsync")
-    prepared_key = json.dumps([source.key, engine.name, engine.version, _PREPARE_SECONDS])
+    prepared_key = json.dumps([source.key, source.track.digest, engine.name, engine.version, _PREPARE_SECONDS])
     kept = await in_thread(_load, artifacts, prepared_key)
     if kept is not None:
         return kept
@@ -116,7 +140,7 @@ async def find_prepared(
     asset = await in_thread(artifacts.put, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    return Prepared(asset.digest, blob.getvalue(), facts)
+    return Prepared(asset.digest, artifacts.path_of(asset.digest), facts)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
@@ -124,7 +148,7 @@ def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
     if about is None:
         return None
     facts = json.loads(about)
-    return Prepared(facts["digest"], artifacts.path_of(facts["digest"]).read_bytes(), facts["summary"])
+    return Prepared(facts["digest"], artifacts.path_of(facts["digest"]), facts["summary"])
 
 
 def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:

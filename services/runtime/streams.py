@@ -88,7 +88,7 @@ class ServerStream:
         if batch.sequence != due:
             raise Refusal("OUT_OF_ORDER", f"{kind} with sequence {batch.sequence} came where {due} was due", due=due)
         self._sequences[kind] = due + 1
-        for name in ("frames", "crops", "points"):
+        for name in ("frames", "crops", "points", "mouths"):
             if len(getattr(batch, name, ())) > MAX_BATCH_ITEMS:
                 raise Refusal("BATCH_TOO_LARGE", f"a batch may hold {MAX_BATCH_ITEMS} items", limit=MAX_BATCH_ITEMS)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from syncline.types import Options
+from syncline.cli._faces import FORMS
 
 DEFAULT_PORT = 50050
 DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
@@ -26,7 +26,10 @@ Data = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on standard output.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", **_INPUT)]
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video, or a photo, of the person.", **_INPUT)]
-Audio = Annotated[Path, typer.Argument(metavar="AUDIO", help="The speech; of a video, its sound.", **_INPUT)]
+Audio = Annotated[
+    Path | None,
+    typer.Argument(metavar="[AUDIO]", help="The speech; of a video, its sound. Not with --speaker.", **_INPUT),
+]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help='"jobs/" and an identifier; the identifier is enough.')]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", dir_okay=False, help="Video to write; its report goes beside it.")
@@ -45,15 +48,47 @@ RestorerStrength = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How far the restorer may go. Default: 1"),
 ]
-
-
-def job_options(
-    sync_mode: Literal["cut_off", "loop", "bounce"] | None,
-    crf: int | None,
-    preset: str | None,
-    restorer_strength: float | None,
-) -> Options:
-    return Options(sync_mode=sync_mode, crf=crf, preset=preset, restorer_strength=restorer_strength)
+MouthIntensity = Annotated[
+    float | None,
+    typer.Option(min=0.5, max=1.5, rich_help_panel=_OF_THE_JOB, help="How far the mouth goes from rest. Default: 1"),
+]
+Smoothing = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How calmly the mouth moves. Default: 0.2"),
+]
+ClosureStrength = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How readily lips close, as on m, b and p. Default: 0.5"
+    ),
+]
+Padding = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5,
+        max=1.5,
+        rich_help_panel=_OF_THE_JOB,
+        help="How far the new part reaches round mouth and jaw. Default: 1",
+    ),
+]
+IdleMotion = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How much a photo's head moves, and blinks. Default: 0"
+    ),
+]
+Face = Annotated[
+    str, typer.Option("--face", metavar="FACE", rich_help_panel=_OF_THE_JOB, help=f"Whose lips: {FORMS}. Default: auto")
+]
+Speakers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--speaker",
+        metavar="FACE=AUDIO",
+        rich_help_panel=_OF_THE_JOB,
+        help="A face and its own speech, instead of AUDIO; may be repeated. AUDIO@SECONDS begins later.",
+    ),
+]
 
 
 def full_name(job: str) -> str:

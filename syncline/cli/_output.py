@@ -14,9 +14,16 @@ from typing import Any, Self
 import stamina.instrumentation
 
 from syncline._protocol import OnProgress
-from syncline.cli._text import describe_event, describe_job, describe_media, describe_progress, row_of_job
+from syncline.cli._text import (
+    describe_event,
+    describe_job,
+    describe_media,
+    describe_person,
+    describe_progress,
+    row_of_job,
+)
 from syncline.errors import SynclineError
-from syncline.types import Job, JobEvent, JobState, MediaInfo
+from syncline.types import Job, JobEvent, JobState, MediaInfo, Person
 
 
 class Output(AbstractContextManager["Output"]):
@@ -60,6 +67,9 @@ class Output(AbstractContextManager["Output"]):
 
     def media(self, info: MediaInfo) -> None:
         self.line(describe_media(info), type="media", info=info)
+
+    def person(self, person: Person) -> None:
+        self.line(describe_person(person), type="person", person=person)
 
     def _retrying(self, details: stamina.instrumentation.RetryDetails) -> None:
         error = details.caused_by

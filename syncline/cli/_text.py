@@ -4,7 +4,7 @@ from dataclasses import fields
 from datetime import datetime
 from fractions import Fraction
 
-from syncline.types import Job, JobEvent, JobState, MediaInfo, Phase, Progress
+from syncline.types import Job, JobEvent, JobState, MediaInfo, Person, Phase, Progress
 
 
 def describe_progress(progress: Progress) -> str:
@@ -26,7 +26,10 @@ def describe_job(job: Job) -> str:
     options = job.options
     set_options = {field.name: getattr(options, field.name) for field in fields(options)}
     rows += [(name, str(value)) for name, value in set_options.items() if value is not None]
-    rows += [("video", job.video), ("audio", job.audio)]
+    rows.append(("video", job.video))
+    if job.audio:
+        rows.append(("audio", job.audio))
+    rows += [("speaker", f"{speaker.face}: {speaker.audio} from {speaker.start:g} s") for speaker in job.speakers]
     if job.result:
         rows.append(("result", f"{job.result.digest}  {_megabytes(job.result.size_bytes)}"))
     if job.error:
@@ -57,6 +60,13 @@ def describe_media(info: MediaInfo) -> str:
         rows.append(("audio", f"{info.audio.codec}, {info.audio.sample_rate} Hz, {info.audio.channels} channels"))
     rows += [("advice", f"{advice.code}: {advice.message}") for advice in info.advice]
     return _align(rows)
+
+
+def describe_person(person: Person) -> str:
+    box = person.first
+    shown = ", ".join(f"{start:.2f}-{end:.2f}" for start, end in person.shown)
+    place = f"{box.x:.0f},{box.y:.0f},{box.width:.0f},{box.height:.0f}@{box.time:.2f}"
+    return f"face {person.index}  first at {place}  seen {shown} s, {person.frames} frames"
 
 
 def _state(job: Job) -> str:

@@ -1,17 +1,44 @@
 """Both ends of a job on the user's disk: what goes up, and the video and its report coming down."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from syncline._files import NewFile
+from syncline.cli._faces import parse_face, parse_speaker, upload_face
 from syncline.cli._options import report_path
 from syncline.cli._output import Output
 from syncline.client import Client
-from syncline.types import Asset, Job
+from syncline.types import Asset, Job, Options, Speaker
 
 
-def upload_both(client: Client, video: Path, audio: Path, output: Output) -> tuple[Asset, Asset]:
-    return _upload(client, video, "upload video", output), _upload(client, audio, "upload audio", output)
+def queue_job(
+    client: Client,
+    video: Path,
+    audio: Path | None,
+    face: str,
+    speakers: Sequence[str],
+    options: Options,
+    output: Output,
+) -> Job:
+    """Uploads all files, then queues the job. Raises typer.BadParameter for words that name no face or speaker."""
+    if (audio is None) == (not speakers):
+        raise typer.BadParameter("give either AUDIO or --speaker FACE=AUDIO", param_hint="AUDIO")
+    wanted = parse_face(face)
+    spoken = [parse_speaker(speaker) for speaker in speakers]
+
+    def upload(path: Path, role: str) -> Asset:
+        return _upload(client, path, role, output)
+
+    uploaded = upload(video, "upload video")
+    if wanted is not None:
+        options["face"] = upload_face(wanted, upload)
+    if audio is not None:
+        return client.create_job(uploaded, upload(audio, "upload audio"), **options)
+    heard = [Speaker(upload_face(one.face, upload), upload(one.audio, "upload audio"), one.start) for one in spoken]
+    return client.create_job(uploaded, speakers=heard, **options)
 
 
 def _upload(client: Client, path: Path, role: str, output: Output) -> Asset:

@@ -3,38 +3,62 @@
 from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
+    ClosureStrength,
     Crf,
+    Face,
+    IdleMotion,
     JobName,
     Json,
+    MouthIntensity,
     Out,
+    Padding,
     Preset,
     RestorerStrength,
     Server,
+    Smoothing,
+    Speakers,
     SyncMode,
     Video,
     check_out,
     full_name,
-    job_options,
 )
 from syncline.cli._output import open_output
-from syncline.cli._transfers import save, upload_both
+from syncline.cli._transfers import queue_job, save
 from syncline.client import Client
+from syncline.types import Options
 
 
 def submit(
     video: Video,
-    audio: Audio,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     sync_mode: SyncMode = None,
     crf: Crf = None,
     preset: Preset = None,
     restorer_strength: RestorerStrength = None,
+    mouth_intensity: MouthIntensity = None,
+    smoothing: Smoothing = None,
+    closure_strength: ClosureStrength = None,
+    padding: Padding = None,
+    idle_motion: IdleMotion = None,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
+    options = Options(
+        sync_mode=sync_mode,
+        crf=crf,
+        preset=preset,
+        restorer_strength=restorer_strength,
+        mouth_intensity=mouth_intensity,
+        smoothing=smoothing,
+        closure_strength=closure_strength,
+        padding=padding,
+        idle_motion=idle_motion,
+    )
     with open_output(json) as output, Client(server) as client:
-        assets = upload_both(client, video, audio, output)
-        output.job(client.create_job(*assets, **job_options(sync_mode, crf, preset, restorer_strength)))
+        output.job(queue_job(client, video, audio, face, speaker or (), options, output))
 
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

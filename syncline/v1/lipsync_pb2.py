@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from syncline.v1 import media_pb2 as syncline_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19syncline/v1/lipsync.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"&\n$LipsyncServiceGetCapabilitiesRequest\"Q\n%LipsyncServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\"\x99\x01\n\x0ePrepareRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.syncline.v1.PrepareOpenH\x00\x12)\n\x06speech\x18\x02 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12\'\n\x05\x63rops\x18\x03 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x42\t\n\x07message\"\x87\x01\n\x0bPrepareOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12(\n\ttime_base\x18\x02 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x12\n\ncrop_scale\x18\x03 \x01(\x02\x12*\n\ntransports\x18\x04 \x03(\x0e\x32\x16.syncline.v1.Transport\"\xce\x02\n\x0fPrepareResponse\x12,\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.syncline.v1.PrepareOpenedH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12*\n\x08prepared\x18\x05 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12.\n\x07summary\x18\x06 \x01(\x0b\x32\x1b.syncline.v1.PrepareSummaryH\x00\x12+\n\tcompleted\x18\x07 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"8\n\rPrepareOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\"\\\n\x0ePrepareSummary\x12\x12\n\ncandidates\x18\x01 \x01(\r\x12\x0e\n\x06\x66itted\x18\x02 \x01(\x08\x12\x17\n\x0f\x66it_correlation\x18\x03 \x01(\x02\x12\r\n\x05notes\x18\x04 \x03(\t\"\xc0\x01\n\x0bPlanRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.syncline.v1.PlanOpenH\x00\x12*\n\x08prepared\x18\x02 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12)\n\x06speech\x18\x03 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12(\n\x05track\x18\x04 \x01(\x0b\x32\x17.syncline.v1.TrackBatchH\x00\x42\t\n\x07message\"r\n\x08PlanOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x17\n\x0fprepared_digest\x18\x02 \x01(\t\x12\x13\n\x0b\x66rame_count\x18\x03 \x01(\x04\x12(\n\ttime_base\x18\x04 \x01(\x0b\x32\x15.syncline.v1.Rational\"G\n\nTrackBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x06points\x18\x02 \x03(\x0b\x32\x17.syncline.v1.TrackPoint\"i\n\nTrackPoint\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x14\n\x0csource_frame\x18\x03 \x01(\x04\x12)\n\tlandmarks\x18\x04 \x01(\x0b\x32\x16.syncline.v1.Landmarks\"\xeb\x01\n\x0cPlanResponse\x12)\n\x06opened\x18\x01 \x01(\x0b\x32\x17.syncline.v1.PlanOpenedH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x12)\n\x08progress\x18\x03 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12&\n\x04plan\x18\x04 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"F\n\nPlanOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12\x0f\n\x07missing\x18\x02 \x03(\t\"\x90\x01\n\x0bSyncRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.syncline.v1.SyncOpenH\x00\x12&\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12\'\n\x05\x63rops\x18\x03 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x42\t\n\x07message\"t\n\x08SyncOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x17\n\x0fprepared_digest\x18\x02 \x01(\t\x12\x13\n\x0bplan_digest\x18\x03 \x01(\t\x12*\n\ntransports\x18\x04 \x03(\x0e\x32\x16.syncline.v1.Transport\"\xee\x01\n\x0cSyncResponse\x12)\n\x06opened\x18\x01 \x01(\x0b\x32\x17.syncline.v1.SyncOpenedH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"F\n\nSyncOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12\x0f\n\x07missing\x18\x02 \x03(\t2\xd6\x02\n\x0eLipsyncService\x12H\n\x07Prepare\x12\x1b.syncline.v1.PrepareRequest\x1a\x1c.syncline.v1.PrepareResponse(\x01\x30\x01\x12?\n\x04Plan\x12\x18.syncline.v1.PlanRequest\x1a\x19.syncline.v1.PlanResponse(\x01\x30\x01\x12?\n\x04Sync\x12\x18.syncline.v1.SyncRequest\x1a\x19.syncline.v1.SyncResponse(\x01\x30\x01\x12x\n\x0fGetCapabilities\x12\x31.syncline.v1.LipsyncServiceGetCapabilitiesRequest\x1a\x32.syncline.v1.LipsyncServiceGetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19syncline/v1/lipsync.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"&\n$LipsyncServiceGetCapabilitiesRequest\"Q\n%LipsyncServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\"\x99\x01\n\x0ePrepareRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.syncline.v1.PrepareOpenH\x00\x12)\n\x06speech\x18\x02 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12\'\n\x05\x63rops\x18\x03 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x42\t\n\x07message\"\x87\x01\n\x0bPrepareOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12(\n\ttime_base\x18\x02 \x01(\x0b\x32\x15.syncline.v1.Rational\x12\x12\n\ncrop_scale\x18\x03 \x01(\x02\x12*\n\ntransports\x18\x04 \x03(\x0e\x32\x16.syncline.v1.Transport\"\xce\x02\n\x0fPrepareResponse\x12,\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.syncline.v1.PrepareOpenedH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12*\n\x08prepared\x18\x05 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12.\n\x07summary\x18\x06 \x01(\x0b\x32\x1b.syncline.v1.PrepareSummaryH\x00\x12+\n\tcompleted\x18\x07 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"8\n\rPrepareOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\"\\\n\x0ePrepareSummary\x12\x12\n\ncandidates\x18\x01 \x01(\r\x12\x0e\n\x06\x66itted\x18\x02 \x01(\x08\x12\x17\n\x0f\x66it_correlation\x18\x03 \x01(\x02\x12\r\n\x05notes\x18\x04 \x03(\t\"\xba\x01\n\nExpression\x12\x1c\n\x0fmouth_intensity\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\tsmoothing\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x1d\n\x10\x63losure_strength\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x14\n\x07padding\x18\x04 \x01(\x02H\x03\x88\x01\x01\x42\x12\n\x10_mouth_intensityB\x0c\n\n_smoothingB\x13\n\x11_closure_strengthB\n\n\x08_padding\"\xc0\x01\n\x0bPlanRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.syncline.v1.PlanOpenH\x00\x12*\n\x08prepared\x18\x02 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12)\n\x06speech\x18\x03 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12(\n\x05track\x18\x04 \x01(\x0b\x32\x17.syncline.v1.TrackBatchH\x00\x42\t\n\x07message\"\x9f\x01\n\x08PlanOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x17\n\x0fprepared_digest\x18\x02 \x01(\t\x12\x13\n\x0b\x66rame_count\x18\x03 \x01(\x04\x12(\n\ttime_base\x18\x04 \x01(\x0b\x32\x15.syncline.v1.Rational\x12+\n\nexpression\x18\x05 \x01(\x0b\x32\x17.syncline.v1.Expression\"G\n\nTrackBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x06points\x18\x02 \x03(\x0b\x32\x17.syncline.v1.TrackPoint\"i\n\nTrackPoint\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12\x14\n\x0csource_frame\x18\x03 \x01(\x04\x12)\n\tlandmarks\x18\x04 \x01(\x0b\x32\x16.syncline.v1.Landmarks\"\xeb\x01\n\x0cPlanResponse\x12)\n\x06opened\x18\x01 \x01(\x0b\x32\x17.syncline.v1.PlanOpenedH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x12)\n\x08progress\x18\x03 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12&\n\x04plan\x18\x04 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"s\n\nPlanOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12+\n\nexpression\x18\x03 \x01(\x0b\x32\x17.syncline.v1.Expression\"\x90\x01\n\x0bSyncRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.syncline.v1.SyncOpenH\x00\x12&\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x16.syncline.v1.BlobChunkH\x00\x12\'\n\x05\x63rops\x18\x03 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x42\t\n\x07message\"\xa1\x01\n\x08SyncOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x17\n\x0fprepared_digest\x18\x02 \x01(\t\x12\x13\n\x0bplan_digest\x18\x03 \x01(\t\x12*\n\ntransports\x18\x04 \x03(\x0e\x32\x16.syncline.v1.Transport\x12+\n\nexpression\x18\x05 \x01(\x0b\x32\x17.syncline.v1.Expression\"\xee\x01\n\x0cSyncResponse\x12)\n\x06opened\x18\x01 \x01(\x0b\x32\x17.syncline.v1.SyncOpenedH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"s\n\nSyncOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12\x0f\n\x07missing\x18\x02 \x03(\t\x12+\n\nexpression\x18\x03 \x01(\x0b\x32\x17.syncline.v1.Expression\"\x97\x01\n\x0cMatchRequest\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.syncline.v1.MatchOpenH\x00\x12)\n\x06speech\x18\x02 \x01(\x0b\x32\x17.syncline.v1.AudioChunkH\x00\x12)\n\x06mouths\x18\x03 \x01(\x0b\x32\x17.syncline.v1.MouthBatchH\x00\x42\t\n\x07message\"E\n\tMatchOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12(\n\ttime_base\x18\x02 \x01(\x0b\x32\x15.syncline.v1.Rational\"B\n\nMouthBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\"\n\x06mouths\x18\x02 \x03(\x0b\x32\x12.syncline.v1.Mouth\"N\n\x05Mouth\x12\r\n\x05mouth\x18\x01 \x01(\r\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12)\n\tlandmarks\x18\x03 \x01(\x0b\x32\x16.syncline.v1.Landmarks\"\xc8\x01\n\rMatchResponse\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.syncline.v1.MatchOpenedH\x00\x12%\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x13.syncline.v1.CreditH\x00\x12,\n\x07matches\x18\x03 \x01(\x0b\x32\x19.syncline.v1.VoiceMatchesH\x00\x12+\n\tcompleted\x18\x04 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"6\n\x0bMatchOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\"8\n\x0cVoiceMatches\x12(\n\x07matches\x18\x01 \x03(\x0b\x32\x17.syncline.v1.VoiceMatch\";\n\nVoiceMatch\x12\r\n\x05mouth\x18\x01 \x01(\r\x12\x0f\n\x07seconds\x18\x02 \x01(\x02\x12\r\n\x05score\x18\x03 \x01(\x02\x32\x9a\x03\n\x0eLipsyncService\x12H\n\x07Prepare\x12\x1b.syncline.v1.PrepareRequest\x1a\x1c.syncline.v1.PrepareResponse(\x01\x30\x01\x12?\n\x04Plan\x12\x18.syncline.v1.PlanRequest\x1a\x19.syncline.v1.PlanResponse(\x01\x30\x01\x12?\n\x04Sync\x12\x18.syncline.v1.SyncRequest\x1a\x19.syncline.v1.SyncResponse(\x01\x30\x01\x12\x42\n\x05Match\x12\x19.syncline.v1.MatchRequest\x1a\x1a.syncline.v1.MatchResponse(\x01\x30\x01\x12x\n\x0fGetCapabilities\x12\x31.syncline.v1.LipsyncServiceGetCapabilitiesRequest\x1a\x32.syncline.v1.LipsyncServiceGetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,26 +46,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREPAREOPENED']._serialized_end=877
   _globals['_PREPARESUMMARY']._serialized_start=879
   _globals['_PREPARESUMMARY']._serialized_end=971
-  _globals['_PLANREQUEST']._serialized_start=974
-  _globals['_PLANREQUEST']._serialized_end=1166
-  _globals['_PLANOPEN']._serialized_start=1168
-  _globals['_PLANOPEN']._serialized_end=1282
-  _globals['_TRACKBATCH']._serialized_start=1284
-  _globals['_TRACKBATCH']._serialized_end=1355
-  _globals['_TRACKPOINT']._serialized_start=1357
-  _globals['_TRACKPOINT']._serialized_end=1462
-  _globals['_PLANRESPONSE']._serialized_start=1465
-  _globals['_PLANRESPONSE']._serialized_end=1700
-  _globals['_PLANOPENED']._serialized_start=1702
-  _globals['_PLANOPENED']._serialized_end=1772
-  _globals['_SYNCREQUEST']._serialized_start=1775
-  _globals['_SYNCREQUEST']._serialized_end=1919
-  _globals['_SYNCOPEN']._serialized_start=1921
-  _globals['_SYNCOPEN']._serialized_end=2037
-  _globals['_SYNCRESPONSE']._serialized_start=2040
-  _globals['_SYNCRESPONSE']._serialized_end=2278
-  _globals['_SYNCOPENED']._serialized_start=2280
-  _globals['_SYNCOPENED']._serialized_end=2350
-  _globals['_LIPSYNCSERVICE']._serialized_start=2353
-  _globals['_LIPSYNCSERVICE']._serialized_end=2695
+  _globals['_EXPRESSION']._serialized_start=974
+  _globals['_EXPRESSION']._serialized_end=1160
+  _globals['_PLANREQUEST']._serialized_start=1163
+  _globals['_PLANREQUEST']._serialized_end=1355
+  _globals['_PLANOPEN']._serialized_start=1358
+  _globals['_PLANOPEN']._serialized_end=1517
+  _globals['_TRACKBATCH']._serialized_start=1519
+  _globals['_TRACKBATCH']._serialized_end=1590
+  _globals['_TRACKPOINT']._serialized_start=1592
+  _globals['_TRACKPOINT']._serialized_end=1697
+  _globals['_PLANRESPONSE']._serialized_start=1700
+  _globals['_PLANRESPONSE']._serialized_end=1935
+  _globals['_PLANOPENED']._serialized_start=1937
+  _globals['_PLANOPENED']._serialized_end=2052
+  _globals['_SYNCREQUEST']._serialized_start=2055
+  _globals['_SYNCREQUEST']._serialized_end=2199
+  _globals['_SYNCOPEN']._serialized_start=2202
+  _globals['_SYNCOPEN']._serialized_end=2363
+  _globals['_SYNCRESPONSE']._serialized_start=2366
+  _globals['_SYNCRESPONSE']._serialized_end=2604
+  _globals['_SYNCOPENED']._serialized_start=2606
+  _globals['_SYNCOPENED']._serialized_end=2721
+  _globals['_MATCHREQUEST']._serialized_start=2724
+  _globals['_MATCHREQUEST']._serialized_end=2875
+  _globals['_MATCHOPEN']._serialized_start=2877
+  _globals['_MATCHOPEN']._serialized_end=2946
+  _globals['_MOUTHBATCH']._serialized_start=2948
+  _globals['_MOUTHBATCH']._serialized_end=3014
+  _globals['_MOUTH']._serialized_start=3016
+  _globals['_MOUTH']._serialized_end=3094
+  _globals['_MATCHRESPONSE']._serialized_start=3097
+  _globals['_MATCHRESPONSE']._serialized_end=3297
+  _globals['_MATCHOPENED']._serialized_start=3299
+  _globals['_MATCHOPENED']._serialized_end=3353
+  _globals['_VOICEMATCHES']._serialized_start=3355
+  _globals['_VOICEMATCHES']._serialized_end=3411
+  _globals['_VOICEMATCH']._serialized_start=3413
+  _globals['_VOICEMATCH']._serialized_end=3472
+  _globals['_LIPSYNCSERVICE']._serialized_start=3475
+  _globals['_LIPSYNCSERVICE']._serialized_end=3885
 # @@protoc_insertion_point(module_scope)

@@ -75,6 +75,18 @@ class PrepareSummary(_message.Message):
     notes: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, candidates: _Optional[int] = ..., fitted: _Optional[bool] = ..., fit_correlation: _Optional[float] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Expression(_message.Message):
+    __slots__ = ("mouth_intensity", "smoothing", "closure_strength", "padding")
+    MOUTH_INTENSITY_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    CLOSURE_STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    mouth_intensity: float
+    smoothing: float
+    closure_strength: float
+    padding: float
+    def __init__(self, mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ...) -> None: ...
+
 class PlanRequest(_message.Message):
     __slots__ = ("open", "prepared", "speech", "track")
     OPEN_FIELD_NUMBER: _ClassVar[int]
@@ -88,16 +100,18 @@ class PlanRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[PlanOpen, _Mapping]] = ..., prepared: _Optional[_Union[_media_pb2.BlobChunk, _Mapping]] = ..., speech: _Optional[_Union[_media_pb2.AudioChunk, _Mapping]] = ..., track: _Optional[_Union[TrackBatch, _Mapping]] = ...) -> None: ...
 
 class PlanOpen(_message.Message):
-    __slots__ = ("engine", "prepared_digest", "frame_count", "time_base")
+    __slots__ = ("engine", "prepared_digest", "frame_count", "time_base", "expression")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PREPARED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FRAME_COUNT_FIELD_NUMBER: _ClassVar[int]
     TIME_BASE_FIELD_NUMBER: _ClassVar[int]
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     engine: str
     prepared_digest: str
     frame_count: int
     time_base: _media_pb2.Rational
-    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., frame_count: _Optional[int] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ...) -> None: ...
+    expression: Expression
+    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., frame_count: _Optional[int] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ...) -> None: ...
 
 class TrackBatch(_message.Message):
     __slots__ = ("sequence", "points")
@@ -134,12 +148,14 @@ class PlanResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[PlanOpened, _Mapping]] = ..., credit: _Optional[_Union[_media_pb2.Credit, _Mapping]] = ..., progress: _Optional[_Union[_media_pb2.Progress, _Mapping]] = ..., plan: _Optional[_Union[_media_pb2.BlobChunk, _Mapping]] = ..., completed: _Optional[_Union[_media_pb2.Completed, _Mapping]] = ...) -> None: ...
 
 class PlanOpened(_message.Message):
-    __slots__ = ("terms", "missing")
+    __slots__ = ("terms", "missing", "expression")
     TERMS_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     terms: _media_pb2.StreamTerms
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    expression: Expression
+    def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ..., missing: _Optional[_Iterable[str]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
     __slots__ = ("open", "blob", "crops")
@@ -152,16 +168,18 @@ class SyncRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[SyncOpen, _Mapping]] = ..., blob: _Optional[_Union[_media_pb2.BlobChunk, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ...) -> None: ...
 
 class SyncOpen(_message.Message):
-    __slots__ = ("engine", "prepared_digest", "plan_digest", "transports")
+    __slots__ = ("engine", "prepared_digest", "plan_digest", "transports", "expression")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PREPARED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     engine: str
     prepared_digest: str
     plan_digest: str
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
-    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., plan_digest: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ...) -> None: ...
+    expression: Expression
+    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., plan_digest: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
     __slots__ = ("opened", "crops", "error", "progress", "completed")
@@ -178,9 +196,81 @@ class SyncResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[SyncOpened, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ..., error: _Optional[_Union[_media_pb2.ItemError, _Mapping]] = ..., progress: _Optional[_Union[_media_pb2.Progress, _Mapping]] = ..., completed: _Optional[_Union[_media_pb2.Completed, _Mapping]] = ...) -> None: ...
 
 class SyncOpened(_message.Message):
-    __slots__ = ("terms", "missing")
+    __slots__ = ("terms", "missing", "expression")
     TERMS_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     terms: _media_pb2.StreamTerms
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    expression: Expression
+    def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ..., missing: _Optional[_Iterable[str]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ...) -> None: ...
+
+class MatchRequest(_message.Message):
+    __slots__ = ("open", "speech", "mouths")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    SPEECH_FIELD_NUMBER: _ClassVar[int]
+    MOUTHS_FIELD_NUMBER: _ClassVar[int]
+    open: MatchOpen
+    speech: _media_pb2.AudioChunk
+    mouths: MouthBatch
+    def __init__(self, open: _Optional[_Union[MatchOpen, _Mapping]] = ..., speech: _Optional[_Union[_media_pb2.AudioChunk, _Mapping]] = ..., mouths: _Optional[_Union[MouthBatch, _Mapping]] = ...) -> None: ...
+
+class MatchOpen(_message.Message):
+    __slots__ = ("engine", "time_base")
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    TIME_BASE_FIELD_NUMBER: _ClassVar[int]
+    engine: str
+    time_base: _media_pb2.Rational
+    def __init__(self, engine: _Optional[str] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ...) -> None: ...
+
+class MouthBatch(_message.Message):
+    __slots__ = ("sequence", "mouths")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MOUTHS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    mouths: _containers.RepeatedCompositeFieldContainer[Mouth]
+    def __init__(self, sequence: _Optional[int] = ..., mouths: _Optional[_Iterable[_Union[Mouth, _Mapping]]] = ...) -> None: ...
+
+class Mouth(_message.Message):
+    __slots__ = ("mouth", "pts", "landmarks")
+    MOUTH_FIELD_NUMBER: _ClassVar[int]
+    PTS_FIELD_NUMBER: _ClassVar[int]
+    LANDMARKS_FIELD_NUMBER: _ClassVar[int]
+    mouth: int
+    pts: int
+    landmarks: _media_pb2.Landmarks
+    def __init__(self, mouth: _Optional[int] = ..., pts: _Optional[int] = ..., landmarks: _Optional[_Union[_media_pb2.Landmarks, _Mapping]] = ...) -> None: ...
+
+class MatchResponse(_message.Message):
+    __slots__ = ("opened", "credit", "matches", "completed")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    opened: MatchOpened
+    credit: _media_pb2.Credit
+    matches: VoiceMatches
+    completed: _media_pb2.Completed
+    def __init__(self, opened: _Optional[_Union[MatchOpened, _Mapping]] = ..., credit: _Optional[_Union[_media_pb2.Credit, _Mapping]] = ..., matches: _Optional[_Union[VoiceMatches, _Mapping]] = ..., completed: _Optional[_Union[_media_pb2.Completed, _Mapping]] = ...) -> None: ...
+
+class MatchOpened(_message.Message):
+    __slots__ = ("terms",)
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    terms: _media_pb2.StreamTerms
+    def __init__(self, terms: _Optional[_Union[_media_pb2.StreamTerms, _Mapping]] = ...) -> None: ...
+
+class VoiceMatches(_message.Message):
+    __slots__ = ("matches",)
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    matches: _containers.RepeatedCompositeFieldContainer[VoiceMatch]
+    def __init__(self, matches: _Optional[_Iterable[_Union[VoiceMatch, _Mapping]]] = ...) -> None: ...
+
+class VoiceMatch(_message.Message):
+    __slots__ = ("mouth", "seconds", "score")
+    MOUTH_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    mouth: int
+    seconds: float
+    score: float
+    def __init__(self, mouth: _Optional[int] = ..., seconds: _Optional[float] = ..., score: _Optional[float] = ...) -> None: ...

@@ -52,6 +52,11 @@ class LipsyncServiceStub:
                 request_serializer=syncline_dot_v1_dot_lipsync__pb2.SyncRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_lipsync__pb2.SyncResponse.FromString,
                 _registered_method=True)
+        self.Match = channel.stream_stream(
+                '/syncline.v1.LipsyncService/Match',
+                request_serializer=syncline_dot_v1_dot_lipsync__pb2.MatchRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_lipsync__pb2.MatchResponse.FromString,
+                _registered_method=True)
         self.GetCapabilities = channel.unary_unary(
                 '/syncline.v1.LipsyncService/GetCapabilities',
                 request_serializer=syncline_dot_v1_dot_lipsync__pb2.LipsyncServiceGetCapabilitiesRequest.SerializeToString,
@@ -93,6 +98,15 @@ class LipsyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Match(self, request_iterator, context):
+        """Judges how well mouths fit a sound, so that the caller knows whose voice it is. Learns nothing.
+        Open, Opened; then the sound and batches of mouths, in any mixture, each kind in order of time; every message is
+        answered by Credit. After the half-close: the matches, Completed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCapabilities(self, request, context):
         """What this replica has loaded.
         """
@@ -117,6 +131,11 @@ def add_LipsyncServiceServicer_to_server(servicer, server):
                     servicer.Sync,
                     request_deserializer=syncline_dot_v1_dot_lipsync__pb2.SyncRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_lipsync__pb2.SyncResponse.SerializeToString,
+            ),
+            'Match': grpc.stream_stream_rpc_method_handler(
+                    servicer.Match,
+                    request_deserializer=syncline_dot_v1_dot_lipsync__pb2.MatchRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_lipsync__pb2.MatchResponse.SerializeToString,
             ),
             'GetCapabilities': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCapabilities,
@@ -208,6 +227,33 @@ class LipsyncService:
             '/syncline.v1.LipsyncService/Sync',
             syncline_dot_v1_dot_lipsync__pb2.SyncRequest.SerializeToString,
             syncline_dot_v1_dot_lipsync__pb2.SyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Match(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/syncline.v1.LipsyncService/Match',
+            syncline_dot_v1_dot_lipsync__pb2.MatchRequest.SerializeToString,
+            syncline_dot_v1_dot_lipsync__pb2.MatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

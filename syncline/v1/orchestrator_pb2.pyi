@@ -76,31 +76,111 @@ class DownloadAssetResponse(_message.Message):
     def __init__(self, size_bytes: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class InspectAssetRequest(_message.Message):
-    __slots__ = ("digest",)
+    __slots__ = ("digest", "persons")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PERSONS_FIELD_NUMBER: _ClassVar[int]
     digest: str
-    def __init__(self, digest: _Optional[str] = ...) -> None: ...
+    persons: bool
+    def __init__(self, digest: _Optional[str] = ..., persons: _Optional[bool] = ...) -> None: ...
 
 class InspectAssetResponse(_message.Message):
-    __slots__ = ("info",)
+    __slots__ = ("info", "persons")
     INFO_FIELD_NUMBER: _ClassVar[int]
+    PERSONS_FIELD_NUMBER: _ClassVar[int]
     info: _decoder_pb2.MediaInfo
-    def __init__(self, info: _Optional[_Union[_decoder_pb2.MediaInfo, _Mapping]] = ...) -> None: ...
+    persons: _containers.RepeatedCompositeFieldContainer[Person]
+    def __init__(self, info: _Optional[_Union[_decoder_pb2.MediaInfo, _Mapping]] = ..., persons: _Optional[_Iterable[_Union[Person, _Mapping]]] = ...) -> None: ...
+
+class Person(_message.Message):
+    __slots__ = ("index", "frames", "first", "shown")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    frames: int
+    first: FaceBox
+    shown: _containers.RepeatedCompositeFieldContainer[TimeSpan]
+    def __init__(self, index: _Optional[int] = ..., frames: _Optional[int] = ..., first: _Optional[_Union[FaceBox, _Mapping]] = ..., shown: _Optional[_Iterable[_Union[TimeSpan, _Mapping]]] = ...) -> None: ...
+
+class TimeSpan(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: float
+    end: float
+    def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
     RESTORER_STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    MOUTH_INTENSITY_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    CLOSURE_STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
+    IDLE_MOTION_FIELD_NUMBER: _ClassVar[int]
+    FACE_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
     restorer_strength: float
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ...) -> None: ...
+    mouth_intensity: float
+    smoothing: float
+    closure_strength: float
+    padding: float
+    idle_motion: float
+    face: FaceChoice
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ...) -> None: ...
+
+class FaceChoice(_message.Message):
+    __slots__ = ("index", "box", "reference")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    box: FaceBox
+    reference: str
+    def __init__(self, index: _Optional[int] = ..., box: _Optional[_Union[FaceBox, _Mapping]] = ..., reference: _Optional[str] = ...) -> None: ...
+
+class FaceBox(_message.Message):
+    __slots__ = ("x", "y", "width", "height", "unit", "time")
+    class Unit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNIT_UNSPECIFIED: _ClassVar[FaceBox.Unit]
+        UNIT_PIXELS: _ClassVar[FaceBox.Unit]
+        UNIT_FRACTIONS: _ClassVar[FaceBox.Unit]
+    UNIT_UNSPECIFIED: FaceBox.Unit
+    UNIT_PIXELS: FaceBox.Unit
+    UNIT_FRACTIONS: FaceBox.Unit
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    width: float
+    height: float
+    unit: FaceBox.Unit
+    time: float
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ..., unit: _Optional[_Union[FaceBox.Unit, str]] = ..., time: _Optional[float] = ...) -> None: ...
+
+class Speaker(_message.Message):
+    __slots__ = ("face", "audio", "start")
+    FACE_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    face: FaceChoice
+    audio: str
+    start: float
+    def __init__(self, face: _Optional[_Union[FaceChoice, _Mapping]] = ..., audio: _Optional[str] = ..., start: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("name", "state", "video", "audio", "options", "progress", "result", "report", "error", "create_time", "start_time", "end_time")
+    __slots__ = ("name", "state", "video", "audio", "options", "progress", "result", "report", "error", "create_time", "start_time", "end_time", "speakers")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Job.State]
@@ -127,6 +207,7 @@ class Job(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    SPEAKERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: Job.State
     video: str
@@ -139,7 +220,8 @@ class Job(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Job.State, str]] = ..., video: _Optional[str] = ..., audio: _Optional[str] = ..., options: _Optional[_Union[JobOptions, _Mapping]] = ..., progress: _Optional[_Union[JobProgress, _Mapping]] = ..., result: _Optional[_Union[Asset, _Mapping]] = ..., report: _Optional[_Union[Asset, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    speakers: _containers.RepeatedCompositeFieldContainer[Speaker]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Job.State, str]] = ..., video: _Optional[str] = ..., audio: _Optional[str] = ..., options: _Optional[_Union[JobOptions, _Mapping]] = ..., progress: _Optional[_Union[JobProgress, _Mapping]] = ..., result: _Optional[_Union[Asset, _Mapping]] = ..., report: _Optional[_Union[Asset, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ...) -> None: ...
 
 class JobProgress(_message.Message):
     __slots__ = ("phase", "done_frames", "total_frames", "done_segments", "total_segments")

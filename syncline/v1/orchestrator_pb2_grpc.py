@@ -99,7 +99,7 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InspectAsset(self, request, context):
-        """What is in an asset, as the decoder sees it.
+        """What is in an asset, as the decoder sees it; and who, when asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

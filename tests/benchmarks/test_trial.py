@@ -20,7 +20,7 @@ def make_clip(seconds: float, speech: bool = True, first: int = 0) -> Clip:
     nobody = DetectedFaces(
         np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 2)), np.zeros(count, bool)
     )
-    track = SpeakerTrack(nobody, np.zeros((0, 468, 3), np.float32))
+    track = SpeakerTrack(nobody, np.zeros((0, 468, 3), np.float32), np.zeros(0, np.int64))
     sound = (np.arange(round(seconds * SPEECH_RATE)) / SPEECH_RATE).astype(np.float32)
     nothing = np.full((count, 468, 3), np.nan, np.float32)
     pts = np.arange(count) + first

@@ -18,8 +18,14 @@ RATE = Fraction(30000, 1001)
 
 
 @pytest.fixture(scope="session")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with LocalStack(tmp_path_factory.mktemp("data")) as stack, Client(stack.server) as client:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with LocalStack(tmp_path_factory.mktemp("data")) as stack:
+        yield stack.server
+
+
+@pytest.fixture(scope="session")
+def client(server: str) -> Iterator[Client]:
+    with Client(server) as client:
         yield client
 
 

@@ -75,12 +75,22 @@ def test_an_empty_file_is_refused_before_a_job_is_made(client: Client, tmp_path:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"crf": 52}, "0 to 51"), ({"preset": "warp"}, "veryfast"), ({"restorer_strength": 2}, "0 to 1")],
+    [
+        ({"crf": 52}, "0 to 51"),
+        ({"preset": "warp"}, "veryfast"),
+        ({"restorer_strength": 2}, "0 to 1"),
+        ({"mouth_intensity": 1.6}, "0.5 to 1.5"),
+        ({"smoothing": -1}, "0 to 1"),
+        ({"closure_strength": float("nan")}, "0 to 1"),
+        ({"padding": 0.4}, "0.5 to 1.5"),
+        ({"idle_motion": 1.5}, "0 to 1"),
+    ],
 )
 def test_options_out_of_range_are_refused(client: Client, media: Path, options: dict[str, object], told: str) -> None:
     video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "speech.wav")
-    with pytest.raises(errors.InvalidOption, match=told):
+    with pytest.raises(errors.InvalidOption, match=told) as raised:
         client.create_job(video, audio, **options)
+    assert raised.value.metadata["field"] in options
 
 
 def test_jobs_on_files_that_are_not_there_are_refused(client: Client, media: Path) -> None:

@@ -4,12 +4,15 @@ import json
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from syncline import Client, errors
+from syncline.cli import app
 from syncline.types import JobState
 from tests.end_to_end.conftest import RATE, read_video, sway, write_video
 
@@ -119,6 +122,53 @@ def test_a_photo_speaks_for_as_long_as_the_speech(client: Client, media: Path, t
     still = np.std([frame[300:].mean() for frame in frames])
     assert moving > 5 * still
     assert set(client.report(job)["frames"]["by_outcome"]) <= {"drawn", "warped"}
+
+
+@pytest.fixture(scope="session")
+def plain_photo(client: Client, media: Path) -> dict[str, Any]:
+    """Report on portrait.png saying speech.wav with nothing asked for but speed."""
+    assets = client.upload(media / "portrait.png"), client.upload(media / "speech.wav")
+    return client.report(client.result(client.create_job(*assets, preset="ultrafast")))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("mouth-intensity", 1.5), ("smoothing", 1.0), ("closure-strength", 0.0), ("padding", 1.5)]
+)
+def test_an_option_of_expression_goes_from_the_command_line_to_the_lips(
+    server: str, media: Path, plain_photo: dict[str, Any], tmp_path: Path, option: str, value: float
+) -> None:
+    out = tmp_path / "out.mp4"
+    arguments = [media / "portrait.png", media / "speech.wav", "-o", out, "--server", server, "--preset", "ultrafast"]
+    result = CliRunner().invoke(app, ["run", *map(str, arguments), f"--{option}", str(value)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.with_suffix(".report.json").read_text())
+    assert report["settings"] == plain_photo["settings"] | {option.replace("-", "_"): value}
+    # The same speech over the same photo was rendered before: nothing of it may be taken for this.
+    assert report["result"]["digest"] != plain_photo["result"]["digest"]
+
+
+def test_the_head_of_a_photo_moves_and_its_background_does_not(client: Client, media: Path, tmp_path: Path) -> None:
+    job = client.run(
+        media / "portrait.png", media / "speech.wav", tmp_path / "out.mp4", idle_motion=1, preset="ultrafast", crf=12
+    )
+    report = client.report(job)
+    assert (report["settings"]["idle_motion"], report["notes"]) == (1, [])
+    frames, _ = read_video(tmp_path / "out.mp4")
+    moved = np.std([frame.astype(float) for frame in frames[25::5]], axis=0)
+    still = max(moved[:, 400:].mean(), moved[400:].mean())
+    assert moved[20:60, 170:290].mean() > 5 * still  # hair, far above the mouth
+    assert still < 0.5
+
+
+def test_the_head_of_a_video_is_left_alone_and_the_job_says_so(client: Client, media: Path, tmp_path: Path) -> None:
+    video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "speech.wav")
+    plain = client.result(client.create_job(video, audio, preset="ultrafast"))
+    job = client.create_job(video, audio, preset="ultrafast", idle_motion=0.5)
+    messages = [event.message for event in client.watch(job)]
+    assert any("idle_motion" in message and "photo" in message for message in messages)
+    report = client.report(job)
+    assert report["notes"] == [message for message in messages if "idle_motion" in message]
+    assert report["result"]["digest"] == client.report(plain)["result"]["digest"]
 
 
 def test_frames_without_a_face_pass_through_and_are_counted(client: Client, media: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def retell(targets: Sequence[Crop]) -> list[Crop]:
 
 @pytest.fixture(scope="module")
 def speaker() -> tuple[list[Crop], np.ndarray]:
-    """Eight seconds of somebody who speaks."""
-    speech, openness = speak(8)
-    places = np.arange(8 * RATE) * SPEECH_RATE // RATE
+    """Ten seconds of somebody who speaks."""
+    speech, openness = speak(10)
+    places = np.arange(10 * RATE) * SPEECH_RATE // RATE
     return film(0.3 * openness[places]), speech
 
 
@@ -122,6 +123,29 @@ def test_frames_do_not_depend_on_their_neighbours(
     alone = engine.open_rendering(prepared.blob, made)
     for crop in reversed(targets[25:]):
         np.testing.assert_array_equal(alone.sync(crop).pixels, forwards[crop.frame])
+
+
+@pytest.mark.parametrize("bounce", [False, True])
+def test_no_twitch_where_the_source_starts_again_or_turns(
+    engine: RewriteEngine, prepared: Prepared, speaker: tuple[list[Crop], np.ndarray], bounce: bool
+) -> None:
+    """Half a second of the source shown again and again, its mouth as unlike at both ends as it gets."""
+
+    def measure_changes(targets: list[Crop]) -> np.ndarray:
+        rendering = engine.open_rendering(prepared.blob, plan(engine, prepared.blob, targets, speak(4, seed=3)[0]))
+        shown = [blend(crop, rendering.sync(crop)) for crop in targets]
+        lower = int(targets[0].landmarks[1, 1])
+        return np.array([np.abs(after[lower:] - before[lower:]).mean() for before, after in pairwise(shown)])
+
+    opening = np.array([shape.measure_shape(crop.landmarks)[0] for crop in speaker[0]])
+    first = int(np.abs(opening[: 4 * RATE] - opening[12 : 4 * RATE + 12]).argmax())
+    once = speaker[0][first : first + 13]
+    again = [*once, *once[-2:0:-1]] if bounce else once
+    changes = measure_changes(retell((again * 8)[: 4 * RATE]))
+    unbroken = measure_changes(retell(speaker[0][: 4 * RATE]))  # the same speech where nothing starts again
+    borders = np.arange(12, len(changes), 12 if bounce else 13)
+    assert changes[borders].mean() < 1.5 * unbroken.mean()
+    assert changes[borders].max() < 1.1 * unbroken.max()
 
 
 def test_silence_shuts_the_mouth(

@@ -79,11 +79,27 @@ def test_no_mouth_is_taken_from_a_head_turned_otherwise() -> None:
 
 def test_own_pixels_move_where_no_mouth_is_near() -> None:
     library = make_library(make_measures(np.linspace(0.1, 0.12, 20)))
-    wanted = np.full(10, 0.12 + 0.2 * MAX_OPENING_ERROR + 0.02)
-    moved = find_path(wish_for(wanted, own=0.1), library, KNOWN)
-    assert (moved.outcomes == CropOutcome.WARPED).all()
-    opened = find_path(wish_for(wanted, own=0.0), library, KNOWN)
-    assert (opened.outcomes == CropOutcome.DRAWN).all()
+    shut = find_path(wish_for(np.full(10, 0.1 - 0.2 * MAX_OPENING_ERROR - 0.005), own=0.1), library, KNOWN)
+    assert (shut.outcomes == CropOutcome.WARPED).all()
+    turned = find_path(wish_for(np.full(10, 0.12), own=0.0, yaw=MAX_TURN[0] + 1), library, KNOWN)
+    assert (turned.outcomes == CropOutcome.DRAWN).all()
+
+
+def test_the_widest_mouth_stands_for_one_wider_still() -> None:
+    library = make_library(make_measures(wander(200)))
+    wanted = np.concatenate([np.full(6, 0.2), np.full(3, 0.5), np.full(6, 0.2)])
+    path = find_path(wish_for(wanted, own=0.02), library, KNOWN)
+    assert (path.outcomes == CropOutcome.SYNCED).all()
+    assert (library.measures[path.candidates[6:9], Measure.OPENING] > 0.2).all()
+
+
+def test_a_mouth_is_not_left_for_a_single_frame() -> None:
+    openings = wander(300)
+    wanted = np.clip(wander(200, seed=5) + np.random.default_rng(5).normal(0, 0.01, 200), 0, None)
+    steps = np.diff(find_path(wish_for(wanted, own=0.4), make_library(make_measures(openings)), KNOWN).candidates)
+    jumps = (np.abs(steps) > 2).astype(int)
+    assert 0 < jumps.sum() < 0.15 * len(steps)
+    assert not (jumps[1:] & jumps[:-1]).any()
 
 
 @pytest.mark.parametrize("mouths", [0, 1, 40])

@@ -127,7 +127,31 @@ def test_opening_lips_show_dark_and_teeth() -> None:
     upper, lower = wanted[13, :2], wanted[14, :2]
     assert mean_at(result, upper + 0.65 * (lower - upper)).max() < 80
     column = result[int(upper[1]) : int(lower[1]), int(upper[0]) - 3]
-    assert column.sum(axis=1).max() > 1.6 * np.array(LIP).sum() * 0.85
+    assert column.sum(axis=1).max() > 1.2 * np.array(LIP).sum()
+
+
+def test_what_is_drawn_is_as_blurred_as_its_picture() -> None:
+    mesh = place_mesh()
+    wanted = open_mouth(mesh, 0.3)
+    steepest = []
+    for blur in (0.6, 3.0):
+        target = cv2.GaussianBlur(draw_face(mesh), (0, 0), blur)
+        result = blend(target, render_own(target, mesh, wanted, True)).astype(np.float32)
+        window = warp.frame_window(inner_lip_ring(wanted), target.shape, -6).slices
+        steepest.append(np.abs(np.diff(result[window].sum(axis=2), axis=0)).max())
+    assert steepest[1] < 0.8 * steepest[0]
+
+
+def test_a_drawn_mouth_ends_in_points() -> None:
+    mesh = place_mesh()
+    target = draw_face(mesh)
+    wanted = open_mouth(mesh, 0.3)
+    result = blend(target, render_own(target, mesh, wanted, True)).astype(int).sum(axis=2)
+    start, end = wanted[78, :2], wanted[308, :2]
+    rows = slice(int(wanted[13, 1]) - 6, int(wanted[14, 1]) + 6)
+    heights = [int((result[rows, int(start[0] + share * (end[0] - start[0]))] < 150).sum()) for share in (0.06, 0.15)]
+    middle = int((result[rows, int(start[0] + 0.3 * (end[0] - start[0]))] < 150).sum())
+    assert heights[0] < heights[1] <= middle
 
 
 def test_without_drawing_closed_lips_stay_closed() -> None:

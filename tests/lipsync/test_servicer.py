@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from examples.demo import speak
-from services.lipsync.engines import SPEECH_RATE, Rendering, load_engine
+from services.lipsync.engines import SPEECH_RATE, Expression, Rendering, load_engine
 from services.lipsync.engines.rewrite import RewriteEngine, blob
 from services.lipsync.servicer import LipsyncServicer
 from services.runtime.calls import ClientStream
@@ -26,6 +26,7 @@ from syncline.v1 import lipsync_pb2_grpc, media_pb2
 from tests.stages import (
     STALL,
     as_stream,
+    converse,
     face_crop,
     is_packet,
     is_refused,
@@ -458,6 +459,43 @@ def test_sync_refuses_names_that_are_no_digest(engine: RewriteEngine, prepared: 
     use(engine, call)
 
 
+def test_the_expression_is_echoed_as_it_is_applied(engine: RewriteEngine) -> None:
+    async def opened(method: Any, opening: Packet) -> Any:
+        async with ClientStream(method, opening, (), STALL) as stream:
+            return stream.opened.expression
+
+    async def call(stub: Any, _: Any) -> None:
+        for method, opening in ((stub.Plan, plan_open(UNKNOWN)), (stub.Sync, sync_open(UNKNOWN, UNKNOWN))):
+            plain = await opened(method, opening)
+            assert (plain.mouth_intensity, plain.smoothing, plain.closure_strength, plain.padding) == pytest.approx(
+                (1, 0.2, 0.5, 1)
+            )
+        some = pb.Expression(smoothing=0, padding=1.5)
+        given = await opened(stub.Sync, sync_open(UNKNOWN, UNKNOWN, expression=some))
+        assert (given.mouth_intensity, given.smoothing, given.closure_strength, given.padding) == (1, 0, 0.5, 1.5)
+
+    use(engine, call)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mouth_intensity", 0.0), ("smoothing", 1.5), ("closure_strength", float("nan")), ("padding", 2.0)],
+)
+def test_an_expression_out_of_range_is_refused(engine: RewriteEngine, field: str, value: float) -> None:
+    bad = pb.Expression(**{field: value})
+
+    async def call(stub: Any, _: Any) -> None:
+        for method, opening in (
+            (stub.Plan, plan_open(UNKNOWN, expression=bad)),
+            (stub.Sync, sync_open(UNKNOWN, UNKNOWN, expression=bad)),
+        ):
+            refused = await is_refused(errors.InvalidOption, converse(method, opening))
+            assert refused.metadata["field"] == field
+            assert "the range is" in refused.message
+
+    use(engine, call)
+
+
 def damaged(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
@@ -555,8 +593,8 @@ class Counting:
     def __init__(self, engine: RewriteEngine) -> None:
         self.info, self._engine, self.crops = engine.info, engine, 0
 
-    def open_rendering(self, prepared: bytes, plan: bytes) -> "Counting":
-        self._rendering: Rendering = self._engine.open_rendering(prepared, plan)
+    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression) -> "Counting":
+        self._rendering: Rendering = self._engine.open_rendering(prepared, plan, expression)
         return self
 
     def sync(self, crop: Crop) -> Crop:

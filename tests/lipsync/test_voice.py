@@ -40,8 +40,8 @@ def test_a_tone_lands_in_its_band_at_its_time() -> None:
 def test_loudness_does_not_matter(gain: float) -> None:
     speech, _ = speak(8)
     model = voice.load_voice_model()
-    normal = model.predict(voice.make_features(voice.mel_of(speech)))
-    other = model.predict(voice.make_features(voice.mel_of(speech * gain)))
+    normal = model.predict(voice.make_features(voice.mel_of(speech))).measures
+    other = model.predict(voice.make_features(voice.mel_of(speech * gain))).measures
     assert np.corrcoef(normal[:, 0], other[:, 0])[0, 1] > 0.97
     assert abs(normal[:, 0].std() / other[:, 0].std() - 1) < 0.2
 
@@ -50,8 +50,8 @@ def test_a_dull_microphone_hardly_matters() -> None:
     speech, _ = speak(8)
     dull = np.convolve(speech, [0.6, 0.3, 0.1])[: len(speech)].astype(np.float32)
     model = voice.load_voice_model()
-    normal, other = (model.predict(voice.make_features(voice.mel_of(sound)))[:, 0] for sound in (speech, dull))
-    assert np.corrcoef(normal, other)[0, 1] > 0.9
+    normal, other = (model.predict(voice.make_features(voice.mel_of(sound))).measures for sound in (speech, dull))
+    assert np.corrcoef(normal[:, 0], other[:, 0])[0, 1] > 0.9
 
 
 def test_speech_is_told_from_pauses() -> None:
@@ -71,10 +71,12 @@ def test_nobody_speaks_in_silence(level: float) -> None:
 @pytest.mark.parametrize("length", [0, 1, 100, 401])
 def test_hardly_any_sound_is_no_trouble(length: int) -> None:
     features = voice.make_features(voice.mel_of(np.ones(length, np.float32)))
-    assert features.shape == (len(features), voice.BANDS + 1)
+    assert features.shape == (len(features), voice.FEATURES)
     answer = voice.load_voice_model().predict(features)
-    assert answer.shape == (len(features), shape.MEASURES)
-    assert np.isfinite(answer).all()
+    assert answer.measures.shape == (len(features), shape.MEASURES)
+    assert answer.closing.shape == (len(features),)
+    assert len(answer.hidden) == len(features)
+    assert np.isfinite(answer.measures).all()
 
 
 def test_broken_samples_do_not_spread() -> None:
@@ -84,11 +86,11 @@ def test_broken_samples_do_not_spread() -> None:
 
 
 def test_the_net_hears_at_most_300_ms_ahead() -> None:
-    features = np.random.default_rng(0).normal(0, 1, (400, voice.BANDS + 1)).astype(np.float32)
+    features = np.random.default_rng(0).normal(0, 1, (400, voice.FEATURES)).astype(np.float32)
     other = features.copy()
     other[200:] = 0
     model = voice.load_voice_model()
-    normal, changed = model.predict(features), model.predict(other)
+    normal, changed = model.predict(features).measures, model.predict(other).measures
     ahead = int(0.3 * voice.MOUTH_RATE)
     np.testing.assert_allclose(normal[: 200 - ahead], changed[: 200 - ahead], atol=1e-5)
     assert np.abs(normal[200 - ahead : 200] - changed[200 - ahead : 200]).max() > 0.01
@@ -100,4 +102,7 @@ def test_long_speech_is_predicted_as_if_at_once(monkeypatch: pytest.MonkeyPatch)
     model = voice.load_voice_model()
     whole = model.predict(features)
     monkeypatch.setattr(voice, "_CHUNK", 64)
-    np.testing.assert_allclose(model.predict(features), whole, atol=1e-4)
+    pieces = model.predict(features)
+    np.testing.assert_allclose(pieces.measures, whole.measures, atol=1e-4)
+    np.testing.assert_allclose(pieces.closing, whole.closing, atol=1e-4)
+    np.testing.assert_allclose(pieces.hidden, whole.hidden, atol=1e-3)

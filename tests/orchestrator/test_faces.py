@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.compositing import MAX_CROP
-from services.orchestrator.faces import DetectedFaces, SpeakerTrack, choose_speaker
+from services.orchestrator.faces import DetectedFaces, SpeakerTrack
+from services.orchestrator.persons import choose_largest, find_persons
 from tests.stages import portrait
 
 LOWER_FACE = [2, 61, 291, 0, 17, 152, 172, 397]  # under the nose, lips, chin, corners of the jaw
@@ -71,7 +72,7 @@ def detect(seen: Sequence[Seen], frames: int, cuts: Sequence[int] = ()) -> tuple
 def chosen(seen: Sequence[Seen], frames: int, cuts: Sequence[int] = ()) -> list[int]:
     """The track chosen for each frame; 0: none."""
     faces, _ = detect(seen, frames, cuts)
-    rows = choose_speaker(faces)
+    rows = choose_largest(faces, find_persons(faces, {}))
     assert rows.shape == (frames,)
     for frame, row in enumerate(rows):
         assert row < 0 or faces.frame[row] == frame
@@ -108,7 +109,8 @@ def test_a_shot_without_a_face_has_no_speaker() -> None:
 
 
 def test_cuts_at_the_first_frame_and_next_to_one_another_do_no_harm() -> None:
-    assert chosen([Seen(1, 0, 5, (200, 200)), Seen(2, 5, 9, (200, 200))], 9, cuts=[0, 5, 6]) == [1] * 5 + [2] * 4
+    seen = [Seen(1, 0, 5, (200, 200)), Seen(2, 5, 14, (200, 200))]
+    assert chosen(seen, 14, cuts=[0, 5, 6]) == [1] * 5 + [0] + [2] * 8  # one frame of a face is nobody
 
 
 @pytest.mark.parametrize("first_is_longer", [True, False])
@@ -180,7 +182,7 @@ tracks = st.builds(
 )
 def test_the_speaker_never_jumps_within_a_shot(seen: list[Seen], cuts: list[int]) -> None:
     faces, _ = detect(seen, 40, cuts)
-    rows = choose_speaker(faces)
+    rows = choose_largest(faces, find_persons(faces, {}))
     held = [row for row in rows if row >= 0]
     for before, after in pairwise(held):
         if faces.track[before] == faces.track[after]:
@@ -197,7 +199,7 @@ def speaker_of(seen: Sequence[Seen], frames: int, cuts: Sequence[int] = ()) -> t
     faces, meshes = detect(seen, frames, cuts)
     by_frame = np.full((frames, 468, 3), np.nan, np.float32)
     by_frame[faces.frame] = meshes
-    return SpeakerTrack(faces, meshes), by_frame
+    return SpeakerTrack(faces, meshes, choose_largest(faces, find_persons(faces, {}))), by_frame
 
 
 MOVES = {
@@ -249,7 +251,7 @@ def test_crop_meshes_are_the_frames_own_in_crop_pixels(seen: list[Seen]) -> None
 def test_windows_do_not_shake_with_the_detector() -> None:
     faces, meshes = detect([Seen(1, 0, 60, (400, 300))], 60)
     shaking = meshes + np.random.default_rng(0).normal(0, 1.5, (60, 1, 3)).astype(np.float32)
-    track = SpeakerTrack(faces, shaking)
+    track = SpeakerTrack(faces, shaking, choose_largest(faces, find_persons(faces, {})))
     steps = [
         abs(after.x - before.x) + abs(after.y - before.y)
         for before, after in pairwise(track.windows)

@@ -286,9 +286,12 @@ def test_work_ahead_ends_with_the_first_error_and_leaves_nothing_running(source_
             if number == 3 and not source_fails:
                 raise ZeroDivisionError
 
-        with pytest.raises(ZeroDivisionError):
+        async def consume() -> None:
             async for number in work_ahead(numbers(9, 3 if source_fails else -1), one, lambda: 4):
-                seen.append(number)
+                seen.append(number)  # noqa: PERF401
+
+        with pytest.raises(ZeroDivisionError):
+            await consume()
         assert len(asyncio.all_tasks()) <= 2  # this one, and the clock of `run`
         return seen
 

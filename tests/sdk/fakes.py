@@ -103,6 +103,16 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         info.video.format.pixel_format = 4
         info.video.frame_rate.numerator, info.video.frame_rate.denominator = 30000, 1001
         info.advice.add(code="HIGH_BIT_RATE", message="20 Mbit/s")
+        if request.persons:
+            person = response.persons.add(index=1, frames=50)
+            person.first.x, person.first.y, person.first.width, person.first.height, person.first.time = (
+                5,
+                6,
+                70,
+                80,
+                0.5,
+            )
+            person.shown.add(start=0.5, end=2.5)
         return response
 
     async def CreateJob(self, request: Any, context: Any) -> Any:
@@ -152,7 +162,9 @@ class FakeOrchestrator(OrchestratorServiceServicer):
 
     def add_job(self, wanted: Any) -> str:
         name = f"jobs/{len(self.jobs) + 1}"
-        job = pb.Job(name=name, video=wanted.video, audio=wanted.audio, options=wanted.options)
+        job = pb.Job(
+            name=name, video=wanted.video, audio=wanted.audio, options=wanted.options, speakers=wanted.speakers
+        )
         job.create_time.FromSeconds(1_700_000_000)
         self.jobs[name], self.events[name] = job, []
         self._advance(job, pb.Job.STATE_QUEUED)

@@ -31,12 +31,17 @@ def test_run_writes_video_and_report(
 ) -> None:
     out = tmp_path / "out.mp4"
     options = ["--sync-mode", "bounce", "--crf", 20, "--preset", "slow", "--restorer-strength", 0.5]
+    options += ["--mouth-intensity", 1.25, "--smoothing", 0, "--closure-strength", 0.75, "--padding", 0.5]
+    options += ["--idle-motion", 1]
     result = invoke("run", video, audio, "-o", out, "--server", server, *options)
     assert (result.exit_code, result.stderr) == (0, "")
     assert out.read_bytes() == VIDEO
     assert json.loads((tmp_path / "out.report.json").read_text()) == REPORT
     sent = fake.requests_of("CreateJob")[0].job.options
     assert (sent.sync_mode, sent.crf, sent.preset, sent.restorer_strength) == (3, 20, "slow", 0.5)
+    assert (sent.mouth_intensity, sent.smoothing, sent.closure_strength, sent.padding) == (1.25, 0, 0.75, 0.5)
+    assert sent.HasField("smoothing")
+    assert sent.idle_motion == 1
     assert "render  50/100 frames" in result.stdout
     assert result.stdout.splitlines()[-1] == f"wrote {out} and {tmp_path / 'out.report.json'}"
 
@@ -158,3 +163,60 @@ def test_terminal_gets_a_bar(server: str, video: Path, audio: Path, tmp_path: Pa
     text = shown.decode()
     assert "━━━" in text
     assert all(word in text for word in ("upload video", "render", "100/100 frames", "download", "wrote"))
+
+
+def test_a_face_is_named_in_words(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"a photo")
+    for word in ("auto", "2", "10,20,30.5,40@1.5", "25%,50%,10%,10%", photo):
+        result = invoke("submit", video, audio, "--face", word, "--server", server)
+        assert (result.exit_code, result.stderr) == (0, "")
+    faces = [request.job.options.face for request in fake.requests_of("CreateJob")]
+    assert [face.WhichOneof("choice") for face in faces] == [None, "index", "box", "box", "reference"]
+    assert (faces[2].box.width, faces[2].box.unit, faces[2].box.time) == (30.5, 1, 1.5)
+    assert (faces[3].box.x, faces[3].box.unit, faces[3].box.time) == (0.25, 2, 0)
+    assert fake.assets[faces[4].reference] == b"a photo"
+
+
+def test_each_speaker_has_a_face_and_a_speech(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.wav"
+    other.write_bytes(b"more sound")
+    speakers = ["--speaker", f"1={audio}", "--speaker", f"5%,5%,20%,20%@2={other}@3.5"]
+    result = invoke("run", video, "-o", tmp_path / "out.mp4", *speakers, "--server", server)
+    assert (result.exit_code, result.stderr) == (0, "")
+    wanted = fake.requests_of("CreateJob")[0].job
+    assert wanted.audio == ""
+    first, second = wanted.speakers
+    assert (first.face.index, first.start, fake.assets[first.audio]) == (1, 0, audio.read_bytes())
+    assert (second.face.box.time, second.start, fake.assets[second.audio]) == (2, 3.5, b"more sound")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["AUDIO", "--face", "nobody"], "neither a face nor a file"),
+        (["AUDIO", "--face", "5%,5,20,20"], "all with %"),
+        (["AUDIO", "--speaker", "1=AUDIO"], "either AUDIO or --speaker"),
+        ([], "either AUDIO or --speaker"),
+        (["--speaker", "auto=AUDIO"], "must name a face"),
+        (["--speaker", "1=nothing.wav"], "there is no file nothing.wav"),
+        (["--speaker", "1"], "write FACE=AUDIO"),
+    ],
+)
+def test_words_that_name_no_face_are_wrong_usage(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, words: list[str], told: str
+) -> None:
+    result = invoke("submit", video, *(word.replace("AUDIO", str(audio)) for word in words), "--server", server)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert not fake.calls
+
+
+def test_inspect_lists_faces(server: str, video: Path) -> None:
+    result = invoke("inspect", video, "--faces", "--server", server)
+    assert result.stdout.splitlines()[-1] == "face 1  first at 5,6,70,80@0.50  seen 0.50-2.50 s, 50 frames"
+    assert lines_of(invoke("inspect", video, "--faces", "--json", "--server", server))[-1]["person"]["index"] == 1

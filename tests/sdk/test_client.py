@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from syncline import Client, errors
-from syncline.types import Job, JobEvent, JobState, Phase, SyncMode
+from syncline.types import Asset, Face, FaceBox, Job, JobEvent, JobState, Person, Phase, Speaker, SyncMode
+from syncline.v1 import orchestrator_pb2 as pb
 from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator, digest, serving
 
 
@@ -89,6 +90,11 @@ def test_create_job_carries_options_and_ids(client: Client, fake: FakeOrchestrat
     (request,) = fake.requests_of("CreateJob")
     assert UUID(request.request_id).version == 4
     assert UUID(fake.metadata[-1]["syncline-request-id"])
+
+
+def test_options_left_out_are_none_and_zero_is_not_left_out(client: Client, fake: FakeOrchestrator) -> None:
+    options = client.create_job("a" * 64, "b" * 64, smoothing=0, padding=1.5).options
+    assert (options.smoothing, options.padding, options.crf, options.mouth_intensity) == (0, 1.5, None, None)
 
 
 def test_create_job_leaves_defaults_to_the_server(client: Client, fake: FakeOrchestrator) -> None:
@@ -299,3 +305,44 @@ def test_values_are_frozen(client: Client) -> None:
     job: Job = client.create_job("a" * 64, "b" * 64)
     with pytest.raises(FrozenInstanceError):
         job.name = "jobs/2"  # type: ignore[misc]
+
+
+BOX = FaceBox(0.25, 0.5, 0.125, 0.75, 1.5, "fractions")
+
+
+@pytest.mark.parametrize(
+    ("face", "sent", "told"),
+    [
+        (3, {"index": 3}, 3),
+        (BOX, {"box": {"x": 0.25, "y": 0.5, "width": 0.125, "height": 0.75, "unit": 2, "time": 1.5}}, BOX),
+        (Asset("a" * 64, 9), {"reference": "a" * 64}, "a" * 64),
+        ("b" * 64, {"reference": "b" * 64}, "b" * 64),
+        ("auto", {}, None),
+    ],
+)
+def test_faces_on_the_wire(
+    client: Client, fake: FakeOrchestrator, face: Face, sent: dict[str, object], told: Face | None
+) -> None:
+    job = client.create_job("1" * 64, "2" * 64, face=face)
+    assert fake.requests_of("CreateJob")[0].job.options.face == pb.FaceChoice(**sent)
+    assert job.options.face == told
+
+
+def test_speakers_on_the_wire(client: Client, fake: FakeOrchestrator) -> None:
+    job = client.create_job("1" * 64, speakers=[Speaker(1, "2" * 64), Speaker(BOX, Asset("3" * 64, 5), 2.5)])
+    wanted = fake.requests_of("CreateJob")[0].job
+    assert (wanted.audio, len(wanted.speakers)) == ("", 2)
+    assert (wanted.speakers[0].face.index, wanted.speakers[1].audio, wanted.speakers[1].start) == (1, "3" * 64, 2.5)
+    assert job.speakers == (Speaker(1, "2" * 64), Speaker(BOX, "3" * 64, 2.5))
+
+
+@pytest.mark.parametrize("face", [True, 1.5, FaceBox(0, 0, 1, 1, unit="miles"), -1])  # type: ignore[arg-type]
+def test_what_is_no_face_is_refused(client: Client, face: Face) -> None:
+    with pytest.raises(errors.InvalidOption, match="face"):
+        client.create_job("1" * 64, "2" * 64, face=face)
+    with pytest.raises(errors.InvalidOption):
+        client.create_job("1" * 64, speakers=[Speaker(face, "2" * 64)])
+
+
+def test_persons_of_a_video(client: Client, video: Path) -> None:
+    assert client.persons(video) == (Person(1, 50, FaceBox(5, 6, 70, 80, 0.5), ((0.5, 2.5),)),)

@@ -14,6 +14,7 @@ import numpy as np
 from services.runtime.config import ConfigError
 from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
+from services.runtime.refusal import Refusal
 
 SPEECH_RATE = 16000  # hertz
 
@@ -43,6 +44,44 @@ class TrackPoint:
     pts: int
     source_frame: int
     landmarks: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """How the person is to speak. Raises Refusal INVALID_OPTION for a value out of range."""
+
+    mouth_intensity: float = 1.0  # how far the mouth goes from rest, 0.5 to 1.5
+    smoothing: float = 0.2  # how calmly it moves: 0 follows every sound at once, to 1
+    closure_strength: float = 0.5  # how readily lips are pressed shut that are likely to close: 0 never, 1 on a hint
+    padding: float = 1.0  # how far the new part reaches round mouth and jaw, 0.5 to 1.5
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:  # nor is a NaN
+                raise Refusal("INVALID_OPTION", f"{name} is {value:g}; the range is {low:g} to {high:g}", field=name)
+
+
+_RANGES = {"mouth_intensity": (0.5, 1.5), "smoothing": (0, 1), "closure_strength": (0, 1), "padding": (0.5, 1.5)}
+USUAL = Expression()
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """One face at one time; `landmarks` (468, 3). The same number means the same mouth."""
+
+    mouth: int
+    pts: int
+    landmarks: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceMatch:
+    """How well a mouth fits a sound: `score` -1 to 1, from `seconds` of speech heard while it was seen."""
+
+    mouth: int
+    seconds: float
+    score: float
 
 
 class Preparation(Protocol):
@@ -79,6 +118,20 @@ class Rendering(Protocol):
         ...
 
 
+class Matching(Protocol):
+    """Call add_speech and add_mouths as material comes, each in order of time, then finish once."""
+
+    def add_speech(self, samples: np.ndarray) -> None:
+        """The next samples of the sound, from time 0 on. (n,) float32."""
+        ...
+
+    def add_mouths(self, mouths: Sequence[Mouth]) -> None: ...
+
+    def finish(self) -> list[VoiceMatch]:
+        """One for each mouth, in the order in which they first came."""
+        ...
+
+
 class Engine(Protocol):
     """open_* raise Refusal BLOB_UNUSABLE for bytes of another engine or version, or damaged ones."""
 
@@ -86,9 +139,15 @@ class Engine(Protocol):
 
     def open_preparation(self, settings: PrepareSettings) -> Preparation: ...
 
-    def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning: ...
+    def open_planning(
+        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+    ) -> Planning: ...
 
-    def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering: ...
+    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering: ...
+
+    def open_matching(self, time_base: Fraction) -> Matching:
+        """`time_base`: unit of the mouths' pts, seconds."""
+        ...
 
 
 def load_engine(name: str) -> Engine:

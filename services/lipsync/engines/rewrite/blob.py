@@ -15,7 +15,7 @@ import numpy as np
 from services.runtime.refusal import Refusal
 
 MAGIC = b"SYNCLINE"
-VERSION = 2  # of the bytes and of what the arrays mean; older blobs are refused
+VERSION = 3  # of the bytes and of what the arrays mean; older blobs are refused
 MAX_BYTES = 64 * 2**20
 _HEAD = struct.Struct("<8sHH32sI")  # magic, version, kind, digest of what follows this field, bytes of JSON
 _KINDS = {"prepared": 1, "plan": 2}

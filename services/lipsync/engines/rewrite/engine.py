@@ -6,26 +6,37 @@ from collections.abc import Sequence
 from fractions import Fraction
 from threading import Lock
 
+import cv2
 import numpy as np
 
-from services.lipsync.engines import Planning, Preparation, Prepared, PrepareSettings, Rendering, TrackPoint
+from services.lipsync.engines import (
+    USUAL,
+    Expression,
+    Matching,
+    Planning,
+    Preparation,
+    Prepared,
+    PrepareSettings,
+    Rendering,
+    TrackPoint,
+)
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
+from services.lipsync.engines.rewrite.match import RewriteMatching
+from services.lipsync.engines.rewrite.occlusion import weigh_mouth
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
+from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
+from services.lipsync.engines.rewrite.wish import limit_opening, wish_shapes
 from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal
 
-VERSION = "3"
+VERSION = "5"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
-_SMOOTHING = 0.022  # seconds, standard deviation of the blur of the wanted shape over time
-# A candidate's own mouth is believed; it is moved towards the wish by this much of the gap, and this far at most.
-_ADJUST = np.array([0.5, 0.0, 0.3, 0.5, 0.5, 0.0])
-_MOST_ADJUSTED = 0.12  # spans
-_AT_REST = 0.1  # spans of opening above rest up to which the frame's own mouth passes for closed
+_MOST_WIDENED = 0.3  # spans by which the opening wanted may be above the widest recorded
 
 
 class RewriteEngine:
@@ -40,13 +51,18 @@ class RewriteEngine:
     def open_preparation(self, settings: PrepareSettings) -> Preparation:
         return RewritePreparation(settings)
 
-    def open_planning(self, prepared: bytes, frame_count: int, time_base: Fraction) -> Planning:
+    def open_planning(
+        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+    ) -> Planning:
         library, fit = read_prepared(prepared)
-        return RewritePlanning(library, fit, frame_count, time_base)
+        return RewritePlanning(library, fit, frame_count, time_base, expression)
 
-    def open_rendering(self, prepared: bytes, plan: bytes) -> Rendering:
+    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering:
         library, fit = read_prepared(prepared)
-        return RewriteRendering(library, fit, plan)
+        return RewriteRendering(library, fit, plan, expression.padding)
+
+    def open_matching(self, time_base: Fraction) -> Matching:
+        return RewriteMatching(time_base)
 
 
 def read_prepared(prepared: bytes) -> tuple[Library, PersonFit]:
@@ -91,8 +107,10 @@ class RewritePreparation:
 
 
 class RewritePlanning:
-    def __init__(self, library: Library, fit: PersonFit, frame_count: int, time_base: Fraction) -> None:
-        self._library, self._fit = library, fit
+    def __init__(
+        self, library: Library, fit: PersonFit, frame_count: int, time_base: Fraction, expression: Expression
+    ) -> None:
+        self._library, self._fit, self._expression = library, fit, expression
         self._frame_count, self._time_base = frame_count, time_base
         self._mel = voice.MelStream()
         self._times: list[float] = []
@@ -130,23 +148,35 @@ class RewritePlanning:
             )
         faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
         own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
-        wanted = wish_shapes(self._fit, self._mel.finish(), np.array(self._times), own)
+        times = np.array(self._times)
+        wanted = wish_shapes(self._fit, self._mel.finish(), times, own, self._expression)
+        if shows_inside(self._library):  # a wider mouth than any recorded would have to be drawn
+            widest = self._library.measures[:, shape.Measure.OPENING].max()
+            most = widest + _MOST_WIDENED * self._fit.known.span[shape.Measure.OPENING]
+            wanted = limit_opening(wanted, self._fit.known, most)
         wish = Wish(wanted, own, poses, np.array(self._source_frames, np.int64))
         path = find_path(wish, self._library, self._fit.known)
+        interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+        shown = plan_shapes(path.candidates, wish, self._library, self._fit.known, interval)
         return blob.pack(
             "plan",
-            {"candidates": path.candidates, "outcomes": path.outcomes, "wanted": wanted.astype(np.float32)},
+            {
+                "candidates": path.candidates,
+                "outcomes": path.outcomes,
+                "wanted": wanted.astype(np.float32),
+                "shown": shown.astype(np.float32),
+            },
         )
 
 
 class RewriteRendering:
-    def __init__(self, library: Library, fit: PersonFit, plan: bytes) -> None:
-        self._library, self._fit = library, fit
+    def __init__(self, library: Library, fit: PersonFit, plan: bytes, padding: float) -> None:
+        self._library, self._fit, self._padding = library, fit, padding
         arrays = blob.unpack("plan", plan)
         self._candidates = blob.require("plan", arrays, "candidates", "<i4", None)
         frames = len(self._candidates)
         self._outcomes = blob.require("plan", arrays, "outcomes", "|u1", frames)
-        self._wanted = blob.require("plan", arrays, "wanted", "<f4", frames, shape.MEASURES)
+        self._shown = blob.require("plan", arrays, "shown", "<f4", frames, shape.MEASURES)
         if ((self._candidates < OWN) | (self._candidates >= len(library))).any():
             blob.refuse("plan", "it was made for another prepared source")
         if not np.isin(self._outcomes, list(CropOutcome)).all():
@@ -165,26 +195,35 @@ class RewriteRendering:
         mesh = crop.landmarks
         if outcome is CropOutcome.PASSED_THROUGH or mesh is None or not is_mesh(mesh):
             return pass_through(crop)
-        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome)
+        weight = weigh_mouth(crop.pixels, mesh, self._library.looks)
+        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome) if weight > 0 else None
         if pixels is None:
             return pass_through(crop)
+        if weight < 1:
+            pixels = fade(crop.pixels, pixels, weight)
         return Crop(crop.frame, crop.pts, pixels, crop.landmarks, outcome)
 
     def _render(self, target: np.ndarray, mesh: np.ndarray, frame: int, outcome: CropOutcome) -> np.ndarray | None:
         """None where the frame cannot be rendered."""
-        wanted = self._wanted[frame].astype(np.float64)
+        wanted = self.shape_mouth(mesh, frame)
         index = int(self._candidates[frame])
         if index == OWN:
-            change = wanted - shape.measure_shape(mesh)
-            return render_own(target, mesh, shape.pose_mouth(mesh, None, change), outcome is CropOutcome.DRAWN)
+            return render_own(target, mesh, wanted, outcome is CropOutcome.DRAWN, self._padding)
         picture = self._read(index)
         if picture is None:
             return None
-        candidate_mesh = self._library.read_mesh(index)
-        points = shape.find_frames(candidate_mesh[None]).to_face(candidate_mesh[None])[0]
-        most = _MOST_ADJUSTED * self._fit.known.span
-        change = np.clip(_ADJUST * (wanted - self._library.measures[index]), -most, most)
-        return render_candidate(target, mesh, picture, candidate_mesh, shape.pose_mouth(mesh, points, change))
+        return render_candidate(target, mesh, picture, self._library.read_mesh(index), wanted, self._padding)
+
+    def shape_mouth(self, mesh: np.ndarray, frame: int) -> np.ndarray:
+        """The mesh (468, 3) in pixels with the mouth that the plan wants in that frame."""
+        places = np.clip(frame + np.arange(len(NEIGHBOURS)) - len(NEIGHBOURS) // 2, 0, len(self._candidates) - 1)
+        around = self._candidates[places]
+        meshes = np.stack([mesh, *(self._library.read_mesh(index) for index in around if index != OWN)])
+        own, *recorded = shape.find_frames(meshes).to_face(meshes)
+        mouths = iter(recorded)
+        mixed = mix_neighbours(own, [None if index == OWN else next(mouths) for index in around])
+        change = self._shown[frame] - shape.measure_points(mixed[None])[0]
+        return shape.pose_mouth(mesh, mixed, change)
 
     def _read(self, index: int) -> np.ndarray | None:
         with self._lock:
@@ -199,41 +238,20 @@ class RewriteRendering:
         return picture
 
 
-def wish_shapes(fit: PersonFit, mel: np.ndarray, times: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The measures (n, measures) wanted at `times`, given those of the frames' own mouths (NaN: no face).
-
-    Where nobody speaks a mouth that is closed anyway is left as it is.
-    """
-    features = voice.make_features(mel)
-    steps = voice.step_times(len(features))
-    if len(steps) == 0:
-        spoken, activity = np.tile(fit.known.rest, (len(times), 1)), np.zeros((len(times), 1))
-    else:
-        rest = fit.known.rest
-        measures = smooth_over_time(fit.predict(features))
-        columns = zip(measures.T, rest, strict=True)
-        spoken = np.stack([np.interp(times, steps, column, right=at) for column, at in columns], axis=1)
-        activity = np.interp(times, steps, voice.step_activity(features), right=0.0)[:, None]
-    spoken[:, shape.Measure.OPENING] = np.maximum(spoken[:, shape.Measure.OPENING], 0)
-    opened = fit.known.to_relative(own)[:, :1]
-    closed = np.clip(2 - np.nan_to_num(opened, nan=9.0) / _AT_REST, 0, 1)
-    return np.asarray(spoken + (np.nan_to_num(own) - spoken) * closed * (1 - activity) ** 2)
-
-
-def smooth_over_time(measures: np.ndarray) -> np.ndarray:
-    """Gaussian blur of rows MOUTH_RATE a second."""
-    reach = np.arange(-3, 4)
-    kernel = np.exp(-0.5 * (reach / (_SMOOTHING * voice.MOUTH_RATE)) ** 2)
-    padded = np.pad(measures, ((3, 3), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(reach), axis=0)
-    return np.asarray(windows @ (kernel / kernel.sum()))
-
-
 def is_mesh(landmarks: np.ndarray | None) -> bool:
     """Whether these are landmarks of a face that has some size."""
     if landmarks is None or landmarks.shape != (LANDMARK_COUNT, 3) or not np.isfinite(landmarks).all():
         return False
     return bool(np.ptp(landmarks[:, :2], axis=0).min() > 4 and np.abs(landmarks).max() < 1e5)
+
+
+def fade(pixels: np.ndarray, rendered: np.ndarray, weight: float) -> np.ndarray:
+    """The rendered crop with less weight; where that is none, the RGB is the source's own."""
+    faded = rendered.copy()
+    faded[..., 3] = cv2.convertScaleAbs(rendered[..., 3], alpha=weight)
+    gone = faded[..., 3] == 0
+    faded[gone, :3] = pixels[gone, :3]
+    return faded
 
 
 def pass_through(crop: Crop) -> Crop:

@@ -17,19 +17,17 @@ _OFFSET_STEP = 0.01  # seconds
 _MIN_SPEECH = 2.5  # seconds of speech under a visible mouth, below which nothing is fitted
 _MIN_CORRELATION = 0.2  # of prediction and lips at the best offset, below which the sound is not these lips'
 _OFFSET_GAIN = 0.04  # correlation that an offset must win over none
-_MIN_TAUGHT = 5.0  # seconds of speech under a visible mouth, below which the net's answer is not corrected
-_PENALTIES = (300.0, 1000.0, 3000.0, 10000.0, 30000.0)  # of the correction's weights, per 1000 frames
+_MIN_TAUGHT = 6.0  # seconds of speech under a visible mouth, below which the net's answer is not corrected
+_PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of the correction's weights, per 1000 frames
 _BLOCKS = 4  # of the source's frames, each held out once
 _MIN_BETTER = 3  # blocks in which the correction must win
 _MIN_GAIN = 0.03  # correlation that it must win on average
-_LAGS = np.arange(-6, 7, 2)  # steps either side from which the net's own answer is mixed anew: 120 ms
-_TRUST = (1.5, 0.5)  # scale of the net's answer and of the features among the correction's inputs
+_TRUST = 0.5  # scale of what the nets made of the sound, as inputs of the correction
 _MOVING = 0.035  # opening, in eye distances: lips that part further than this at times are lips that speak
 _REST_SPREAD = 0.02  # opening at rest, in eye distances, by which people differ
 # What the net is not sure of it hedges: its answers vary a little less than mouths do.
 GENERIC_GAIN = 1.05
 _MAX_GAIN = 1.8
-_INPUTS = len(_LAGS) * shape.MEASURES + len(voice.CONTEXT) * (voice.BANDS + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def usual_range() -> Range:
 
 @dataclass(frozen=True, slots=True)
 class PersonFit:
-    """`weights`: (inputs + 1, measures) correction of the net's answer, the last row its bias; zeros without a fit."""
+    """`weights`: (hidden + 1, measures) correction of the net's answer, the last row its bias; zeros without a fit."""
 
     known: Range
     weights: np.ndarray
@@ -71,21 +69,14 @@ class PersonFit:
     correlation: float = 0.0
     notes: tuple[str, ...] = ()
 
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Measures (steps, measures) that say the speech; at rest where nobody speaks."""
-        generic = voice.load_voice_model().predict(features)
-        relative = generic + self._correct(features, generic)
-        activity = voice.step_activity(features)[:, None]
-        return self.known.to_measures(relative * self.gain * activity)
-
-    def _correct(self, features: np.ndarray, generic: np.ndarray) -> np.ndarray:
-        if not self.fitted:
-            return np.zeros((len(features), shape.MEASURES), np.float32)
-        pieces = [
-            _inputs(features, generic, first, min(first + 4096, len(features))) @ self.weights
-            for first in range(0, len(features), 4096)
-        ]
-        return np.concatenate([np.zeros((0, shape.MEASURES)), *pieces])
+    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Measures (steps, measures) that say the speech, at rest where nobody speaks; and Answer.closing."""
+        answer = voice.load_voice_model().predict(features)
+        relative = answer.measures
+        if self.fitted:
+            relative = relative + _inputs(answer.hidden) @ self.weights
+        activity = voice.step_activity(features)
+        return self.known.to_measures(relative * self.gain * activity[:, None]), answer.closing * activity
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -105,7 +96,7 @@ def read_fit(arrays: Mapping[str, np.ndarray]) -> PersonFit:
     facts = blob.require("prepared", arrays, "fit_facts", "<f8", 3)
     return PersonFit(
         Range(blob.require("prepared", arrays, "fit_rest", "<f8", shape.MEASURES), span),
-        blob.require("prepared", arrays, "fit_weights", "<f4", _INPUTS + 1, shape.MEASURES),
+        blob.require("prepared", arrays, "fit_weights", "<f4", voice.load_voice_model().hidden + 1, shape.MEASURES),
         blob.require("prepared", arrays, "fit_gain", "<f8", shape.MEASURES),
         float(facts[0]),
         bool(facts[1]),
@@ -126,16 +117,16 @@ def fit_person(mel: np.ndarray, times: np.ndarray, measures: np.ndarray) -> Pers
         return _unfitted(_mix_range(measures, seconds / _MIN_SPEECH), note)
     known = find_range(measures)
     truth = np.clip(known.to_relative(measures), -1.5, 2.5)
-    generic = voice.load_voice_model().predict(features)
-    offset, correlation = find_offset(steps, generic[:, 0], times[speaking], truth[speaking, 0])
+    heard = voice.load_voice_model().predict(features)
+    offset, correlation = find_offset(steps, heard.measures[:, 0], times[speaking], truth[speaking, 0])
     if np.percentile(measures[:, 0], 95) < _MOVING or correlation < _MIN_CORRELATION:
         note = "The source's sound does not fit its lips: only its range was learned."
         return _unfitted(_mix_range(measures, 0.5), note)
-    answer = _at(steps, generic, times + offset)
+    answer = _at(steps, heard.measures, times + offset)
     if seconds < _MIN_TAUGHT:
         note = "The source speaks too little to learn more from it than its person's range and timing."
         return PersonFit(known, _no_weights(), _find_gain(answer, truth), offset, notes=(note,))
-    inputs = _at(steps, _inputs(features, generic, 0, len(features)), times + offset)
+    inputs = _inputs(_at(steps, heard.hidden, times + offset))
     return _fit_checked(inputs, answer, truth, known, offset)
 
 
@@ -187,17 +178,13 @@ def _find_gain(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.clip(truth.std(axis=0) / np.maximum(predicted.std(axis=0), 1e-6), 1.0, _MAX_GAIN)
 
 
-def _inputs(features: np.ndarray, generic: np.ndarray, first: int, last: int) -> np.ndarray:
-    """(last - first, _INPUTS + 1): the net's answers and the features around each step, and 1."""
-    count = last - first
-    places = np.clip(np.arange(first, last)[:, None] + _LAGS, 0, len(generic) - 1)
-    answers = _TRUST[0] * generic[places].reshape(count, -1)
-    heard = _TRUST[1] * voice.stack_context(features, first, last)
-    return np.concatenate([answers, heard, np.ones((count, 1), np.float32)], axis=1)
+def _inputs(hidden: np.ndarray) -> np.ndarray:
+    """(n, hidden + 1): what the correction is a linear map of."""
+    return np.concatenate([_TRUST * hidden, np.ones((len(hidden), 1), hidden.dtype)], axis=1)
 
 
 def _no_weights() -> np.ndarray:
-    return np.zeros((_INPUTS + 1, shape.MEASURES))
+    return np.zeros((voice.load_voice_model().hidden + 1, shape.MEASURES))
 
 
 def _unfitted(known: Range, note: str) -> PersonFit:

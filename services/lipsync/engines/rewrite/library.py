@@ -7,6 +7,14 @@ import cv2
 import numpy as np
 
 from services.lipsync.engines.rewrite import blob, shape
+from services.lipsync.engines.rewrite.occlusion import (
+    NOTHING,
+    Looks,
+    learn_looks,
+    measure_inputs,
+    read_colours,
+    read_looks,
+)
 from services.runtime.faces import LANDMARK_COUNT, Crop
 
 MAX_CANDIDATES = 2000
@@ -36,11 +44,12 @@ class Candidate:
     pose: np.ndarray
     sharpness: float
     light: np.ndarray  # mean R, G, B
+    colours: np.ndarray  # (points, 3), as occlusion.read_colours
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """n candidates in order of their source frames."""
+    """n candidates in order of their source frames, and how their lower face looks when nothing hides it."""
 
     source_frames: np.ndarray  # (n,) int64
     meshes: np.ndarray  # (n, 468, 3) int16, steps of 1/32 pixel of the picture
@@ -50,6 +59,7 @@ class Library:
     lights: np.ndarray  # (n, 3) float32
     ends: np.ndarray  # (n,) int64, where each picture ends in `pictures`
     pictures: np.ndarray  # uint8, JPEG after JPEG
+    looks: Looks = NOTHING
 
     def __len__(self) -> int:
         return len(self.source_frames)
@@ -71,7 +81,8 @@ class Library:
         return decoded if decoded is not None and decoded.shape[:2] == size else None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        return {f"library_{name}": getattr(self, name) for name in self.__slots__}
+        own = (name for name in self.__slots__ if name != "looks")
+        return {f"library_{name}": getattr(self, name) for name in own} | self.looks.to_arrays()
 
 
 def read_library(arrays: Mapping[str, np.ndarray]) -> Library:
@@ -87,6 +98,7 @@ def read_library(arrays: Mapping[str, np.ndarray]) -> Library:
         blob.require("prepared", arrays, "library_lights", "<f4", n, 3),
         blob.require("prepared", arrays, "library_ends", "<i8", n),
         blob.require("prepared", arrays, "library_pictures", "|u1", None),
+        read_looks(arrays),
     )
     bounds = np.concatenate([[0], library.ends, [len(library.pictures)]])
     if (np.diff(bounds) < 0).any() or (library.poses[:, 3] <= 0).any() or n > MAX_CANDIDATES:
@@ -114,6 +126,7 @@ class LibraryBuilder:
             self._thin_out()
 
     def finish(self) -> Library:
+        looks = self._drop_hidden()
         self._thin_out()
         kept = sorted(self._candidates, key=lambda candidate: candidate.source_frame)
         meshes = np.array([candidate.mesh for candidate in kept], np.float64).reshape(-1, LANDMARK_COUNT, 3)
@@ -126,7 +139,21 @@ class LibraryBuilder:
             np.array([candidate.light for candidate in kept], np.float32).reshape(-1, 3),
             np.cumsum([len(candidate.picture) for candidate in kept], dtype=np.int64),
             np.concatenate([np.zeros(0, np.uint8), *(candidate.picture for candidate in kept)]),
+            looks,
         )
+
+    def _drop_hidden(self) -> Looks:
+        """Learns what this lower face looks like and forgets the mouths that something hides."""
+        if not self._candidates:
+            return NOTHING
+        colours = np.array([candidate.colours for candidate in self._candidates])
+        measures = np.array([candidate.measures for candidate in self._candidates])
+        inputs = measure_inputs(measures, np.array([candidate.pose for candidate in self._candidates]))
+        looks = learn_looks(colours, inputs)
+        hidden = looks.find_hidden(colours, inputs)
+        pairs = zip(self._candidates, hidden, strict=True)
+        self._candidates = [candidate for candidate, is_hidden in pairs if not is_hidden]
+        return looks
 
     def _thin_out(self) -> None:
         if not self._candidates:
@@ -173,7 +200,8 @@ def make_candidate(crop: Crop, measures: np.ndarray, pose: np.ndarray) -> Candid
     mouth_high = np.ceil(lips.max(axis=0)).astype(int) - low + 1
     mouth = cv2.cvtColor(picture[mouth_low[1] : mouth_high[1], mouth_low[0] : mouth_high[0]], cv2.COLOR_RGB2GRAY)
     sharpness = float(cv2.Laplacian(mouth, cv2.CV_32F).std() / (mouth.mean() + 10))
-    return Candidate(crop.frame, encoded, shifted, measures, pose, sharpness, picture.mean(axis=(0, 1)))
+    colours = read_colours(crop.pixels, mesh)
+    return Candidate(crop.frame, encoded, shifted, measures, pose, sharpness, picture.mean(axis=(0, 1)), colours)
 
 
 def _read_jpeg_size(encoded: np.ndarray) -> tuple[int, int] | None:

@@ -19,6 +19,8 @@ _RIGHT_OVAL = [152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21
 FACE_OVAL = np.array([*_LEFT_OVAL, *_RIGHT_OVAL])
 # The first two rings of skin around the lips; the second touches the nose and ends above the chin's tip.
 _SKIN_AT_LIPS = [57, 186, 92, 165, 167, 164, 393, 391, 322, 410, 287, 273, 335, 406, 313, 18, 83, 182, 106, 43]
+# The ring after those, without the nose.
+_SKIN_BEYOND = [206, 216, 212, 202, 204, 194, 201, 200, 421, 418, 424, 422, 432, 436, 426]
 
 
 def inner_lip_ring(mesh: np.ndarray) -> np.ndarray:
@@ -69,10 +71,13 @@ def all_corners_on_lips() -> np.ndarray:
     return np.logical_and.reduce(corners, axis=1)
 
 
-@cache
-def mouth_weights() -> np.ndarray:
-    """How much of a recorded mouth each mesh point takes: 1 on the lips and the skin next to them, else 0. (468,)"""
+def mouth_weights(padding: float = 1.0) -> np.ndarray:
+    """How much of a recorded mouth each mesh point takes: 1 on the lips and the skin next to them, else 0. (468,)
+
+    With less `padding` that skin takes less, none at 0.5; with more the skin around it joins in, wholly at 1.5.
+    """
     weights = np.zeros(468, np.float32)
+    weights[_SKIN_BEYOND] = np.clip(2 * padding - 2, 0, 1)
+    weights[_SKIN_AT_LIPS] = np.clip(2 * padding - 1, 0, 1)
     weights[lip_points()] = 1
-    weights[_SKIN_AT_LIPS] = 1
     return weights

@@ -19,7 +19,10 @@ from services.lipsync.engines.rewrite.warp import Window, frame_window, overlap
 
 _LIT_SKIN = np.array([50, 205, 187, 101, 280, 425, 411, 330])  # cheeks: four on each side
 _TOOTH_EDGES = np.array([0.0, 0.15, 0.27, 0.38, 0.46], np.float32)  # from the middle, as a share of the mouth's width
-_TOOTH_LENGTH = 0.15  # of the mouth's width
+_TOOTH_LENGTH = 0.12  # of the mouth's width
+_CORNER = 0.2  # of the mouth's width: within this of its ends the opening narrows to a point
+_PROBE = 1.2  # pixels, deviation of the blur that tells how blurred edges already are
+_MOST_BLUR = 0.03  # of the mouth's width
 _OWN_INSIDE = (0.07, 0.13)  # of the mouth's width: a gap above these shows something worth keeping
 _BRIGHT_INSIDE = (0.35, 0.6)  # of the skin's light: an inside above these shows teeth
 _SUBPIXEL_BITS = 4
@@ -27,12 +30,16 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Tones:
-    """Colours of a face, (3,) float32 RGB 0 to 255; `slope`: how much lighter the picture's right is, -1 to 1."""
+    """Colours of a face, (3,) float32 RGB 0 to 255; `slope`: how much lighter the picture's right is, -1 to 1.
+
+    `blur`: deviation of the blur that the sharpest edges around the lips have, pixels.
+    """
 
     lip: np.ndarray
     lip_shadow: np.ndarray
     skin: np.ndarray
     slope: float
+    blur: float
 
 
 def measure_gap(mesh: np.ndarray) -> float:
@@ -47,7 +54,7 @@ def measure_tones(target: np.ndarray, mesh: np.ndarray) -> Tones:
     window = frame_window(outer_lip_ring(mesh), target.shape, 1)
     skin = _pick(target, mesh[_LIT_SKIN, :2])
     if window.empty:
-        return Tones(np.median(skin, 0) * 0.8, np.median(skin, 0) * 0.5, np.median(skin, 0), 0.0)
+        return Tones(np.median(skin, 0) * 0.8, np.median(skin, 0) * 0.5, np.median(skin, 0), 0.0, 1.0)
     patch = target[window.slices].reshape(-1, 3).astype(np.float32)
     on_lips = fill_outline(outer_lip_ring(mesh), window).ravel() > 0.5
     on_lips &= fill_outline(inner_lip_ring(mesh), window).ravel() < 0.1
@@ -56,7 +63,21 @@ def measure_tones(target: np.ndarray, mesh: np.ndarray) -> Tones:
     shadow = lips[light <= np.percentile(light, 12)].mean(axis=0)
     left, right = (float(np.median(side.sum(axis=1))) for side in np.split(skin, 2))
     slope = (right - left) / max(right + left, 1.0)
-    return Tones(np.median(lips, axis=0), shadow, np.median(skin, axis=0), float(np.clip(slope, -0.5, 0.5)))
+    slope = float(np.clip(slope, -0.5, 0.5))
+    return Tones(np.median(lips, axis=0), shadow, np.median(skin, axis=0), slope, measure_blur(target[window.slices]))
+
+
+def measure_blur(picture: np.ndarray) -> float:
+    """Deviation, pixels, of the Gaussian that would blur a step as the picture's steepest edges are blurred.
+
+    From how much less steep they become when blurred again (Zhuo and Sim, Defocus map estimation, 2011).
+    """
+    light = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    before, after = (
+        float(np.percentile(np.hypot(cv2.Scharr(plane, cv2.CV_32F, 1, 0), cv2.Scharr(plane, cv2.CV_32F, 0, 1)), 99))
+        for plane in (light, cv2.GaussianBlur(light, (0, 0), _PROBE))
+    )
+    return _PROBE / max((before / max(after, 1e-3)) ** 2 - 1, 0.05) ** 0.5
 
 
 def fill_outline(outline: np.ndarray, window: Window) -> np.ndarray:
@@ -88,13 +109,13 @@ def draw_inside(
     tones = measure_tones(target, target_mesh)
     seen = float(_smooth_step(measure_gap(target_mesh), *_OWN_INSIDE))
     teeth = 1 - seen * (1 - _teeth_seen(target, target_mesh, tones)) if seen > 0 else 1.0
-    colour = _paint(tones, along, below_upper, gap, width, teeth)
+    blur = float(np.clip(0.8 * tones.blur, 0.6, max(_MOST_BLUR * width, 0.7)))
+    colour = cv2.GaussianBlur(_paint(tones, along, below_upper, gap, width, teeth), (0, 0), blur)
     if seen > 0:
         own, trust = _own_inside(target, target_mesh, along, below_upper, motion, place)
-        colour += (own - colour) * (seen * trust)[..., None]
-    soft = max(width / 60, 0.7)
+        colour = colour + (own - colour) * (seen * trust)[..., None]
     inside = cv2.dilate(fill_outline(outline, place), np.ones((3, 3), np.uint8))  # lips' rims show what was behind them
-    cover = cv2.GaussianBlur(inside, (0, 0), soft) * share
+    cover = cv2.GaussianBlur(inside * _round_corners(along, below_upper, gap), (0, 0), blur) * share
     # A gap thinner than its own soft edge is closed lips: the contact line is already in the picture.
     cover *= _smooth_step(gap, 0.004 * width, 0.03 * width)
     part = picture[place.within(window)]
@@ -145,6 +166,13 @@ def _mouth_coordinates(
     return along, depth - upper_edge, np.maximum(lower_edge - upper_edge, 0), motion
 
 
+def _round_corners(along: np.ndarray, below_upper: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """1 in the opening, 0 where it must not reach so that its ends are round. (h, w) float32"""
+    height = _smooth_step(0.5 - np.abs(along - 0.5), 0, _CORNER)
+    from_middle = np.abs(2 * below_upper / np.maximum(gap, 1) - 1)
+    return _smooth_step(from_middle, height + 0.35, height).astype(np.float32)
+
+
 def _paint(
     tones: Tones, along: np.ndarray, below_upper: np.ndarray, gap: np.ndarray, width: float, teeth: float
 ) -> np.ndarray:
@@ -152,13 +180,15 @@ def _paint(
     off_centre = np.abs(2 * along - 1)
     level = np.clip(below_upper / np.maximum(gap, 1), 0, 1)
     opening = float(gap.max()) / width
-    shadow, flesh = 0.30 * tones.lip_shadow, 0.5 * tones.lip * np.array([1.08, 0.86, 0.86], np.float32)
-    tongue = _smooth_step(level, 0.5, 1.0) * np.clip(1 - off_centre**2, 0, 1) * min(1.0, 0.4 + opening)
-    colour = shadow + (flesh - shadow) * tongue[..., None]
+    shadow = np.minimum(0.30 * tones.lip_shadow + 0.05 * tones.lip, 60)
+    flesh = 0.55 * tones.lip * np.array([1.05, 0.80, 0.80], np.float32)
+    # The tongue lies behind the lower teeth: a dome that catches some light in a wide mouth.
+    dome = _smooth_step(level - 0.35 * off_centre**2, 0.5, 1.05) * _smooth_step(off_centre, 0.9, 0.3)
+    colour = shadow + (flesh - shadow) * (dome * min(1.0, 0.1 + 1.8 * opening))[..., None]
     enamel, where = _paint_teeth(tones, along, below_upper, gap, width)
-    colour += (enamel - colour) * (teeth * where * _smooth_step(opening, 0.06, 0.18))[..., None]
-    rim = np.maximum(_smooth_step(gap - below_upper, 0.06 * width, 0), _smooth_step(below_upper, 0.03 * width, 0))
-    colour += (0.8 * tones.lip_shadow - colour) * (0.7 * rim)[..., None]
+    colour += (enamel - colour) * (teeth * where)[..., None]
+    rim = np.maximum(_smooth_step(gap - below_upper, 0.05 * width, 0), _smooth_step(below_upper, 0.035 * width, 0))
+    colour += (0.6 * tones.lip_shadow - colour) * (0.6 * rim)[..., None]
     return colour.astype(np.float32)
 
 
@@ -168,17 +198,19 @@ def _paint_teeth(
     """Colour (h, w, 3) of the upper teeth, and where they are (h, w)."""
     from_middle = np.abs(along - 0.5)
     edge_distance = np.abs(from_middle - _TOOTH_EDGES[:, None, None]).min(axis=0)  # of the mouth's width
-    length = _TOOTH_LENGTH * width * (1 - 0.9 * np.clip(from_middle / 0.5, 0, 1) ** 2)
-    length -= 0.014 * width * np.exp(-((edge_distance / 0.018) ** 2))  # rounded corners
-    length = np.minimum(length, (0.9 - 0.3 * _smooth_step(gap, 0.08 * width, 0.3 * width)) * gap)
-    soft = max(0.014 * width, 0.8)
-    where = _smooth_step(length - below_upper, -soft, soft) * _smooth_step(from_middle, 0.47, 0.3)
-    light = 0.72 + 0.28 * _smooth_step(below_upper, 0, 0.09 * width)  # the lip's shadow on top
-    light *= 1 - 0.55 * _smooth_step(from_middle, 0.08, 0.45)
-    light *= 1 - 0.16 * np.exp(-((edge_distance / 0.007) ** 2)) * _smooth_step(below_upper, 0, 0.06 * width)
+    wide = _smooth_step(float(gap.max()), 0.06 * width, 0.28 * width)
+    length = _TOOTH_LENGTH * width * (1 - 0.75 * np.clip(from_middle / 0.45, 0, 1) ** 2)
+    length -= 0.012 * width * np.exp(-((edge_distance / 0.018) ** 2))  # rounded corners
+    length = np.minimum(length, (0.62 - 0.12 * wide) * gap)
+    soft = max(0.016 * width, 0.8)
+    where = _smooth_step(length - below_upper, -soft, soft) * _smooth_step(from_middle, 0.46, 0.28)
+    # Little light comes in between lips hardly parted, and less to the back teeth; the upper lip throws a shadow.
+    light = (0.6 + 0.45 * wide) * (0.6 + 0.4 * _smooth_step(below_upper, -0.01 * width, 0.1 * width))
+    light *= 1 - 0.65 * _smooth_step(from_middle, 0.08, 0.42)
+    light *= 1 - 0.12 * np.exp(-((edge_distance / 0.008) ** 2)) * _smooth_step(below_upper, 0, 0.06 * width)
     light *= 1 + tones.slope * (2 * along - 1)
-    white = 0.80 * float(tones.skin.mean()) * np.array([1.06, 1.02, 0.96], np.float32) + 0.22 * tones.skin
-    return np.minimum(white * 1.02, 238) * light[..., None], where
+    white = 0.66 * float(tones.skin.mean()) * np.array([1.04, 1.0, 0.92], np.float32) + 0.33 * tones.skin
+    return np.minimum(white, 225) * light[..., None], where
 
 
 def _teeth_seen(target: np.ndarray, mesh: np.ndarray, tones: Tones) -> float:

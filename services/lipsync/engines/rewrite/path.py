@@ -21,13 +21,13 @@ _POSE = np.array([1 / 10, 1 / 10, 1 / 0.25])  # yaw and pitch in degrees, logari
 _LIGHT = 1 / 30  # of 255
 MAX_TURN = np.array([14.0, 12.0])  # degrees of yaw and pitch between a candidate and its frame
 MAX_SCALE = np.log(1.8)
-MAX_OPENING_ERROR = 0.4  # spans
+MAX_OPENING_ERROR = 0.4  # spans by which a mouth may be too far open; lips part more easily than they shut
 _OWN_COST = 0.02  # of showing the frame's own mouth at all
 _OWN_CHANGE = 2.5  # of moving it, against the shape error of a candidate
-_SWITCH = 0.4  # between own and candidate
-_JUMP = 0.4  # between candidates that do not follow one another in the source
-_STAY = 0.15  # with one candidate
-_STEP = {-1: 0.12, 1: 0.0, 2: 0.05}  # of source frames going on by so many
+_SWITCH = 1.5  # between own and candidate
+_JUMP = 1.5  # between candidates that do not follow one another in the source
+_STAY = 0.1  # with one candidate
+_STEP = {-1: 0.4, 1: 0.0, 2: 0.1}  # of source frames going on by so many
 _CHANGE = 1.0  # weight of what looks different after a jump, or the same after staying, and should not
 _BLOCK = 256  # frames weighed at a time
 _CLOSED = 0.035  # opening, in eye distances, under which lips show nothing of the mouth's inside
@@ -118,11 +118,11 @@ def _weigh(wish: Wish, library: Library, known: Range) -> tuple[np.ndarray, np.n
         cost = np.maximum((here**2).sum(axis=1)[:, None] + (there**2).sum(axis=1) - 2 * here @ there.T, 0)
         turn = np.abs(poses[:, None, :2] - library.poses[None, :, :2])
         size = np.abs(np.log(poses[:, None, 3] / library.poses[None, :, 3]))
-        error = np.abs(wish.measures[rows, None, 0] - library.measures[None, :, 0]) / known.span[Measure.OPENING]
+        open_by = (library.measures[None, :, 0] - wish.measures[rows, None, 0]) / known.span[Measure.OPENING]
         # Light and dress change over a long source: of two equal mouths the one filmed nearer in time is better.
         away = np.abs(wish.source_frames[rows, None] - library.source_frames[None])
         cost += 0.02 * np.log1p(away / 25)
-        cost[(turn > MAX_TURN).any(axis=2) | (size > MAX_SCALE) | (error > MAX_OPENING_ERROR)] = np.inf
+        cost[(turn > MAX_TURN).any(axis=2) | (size > MAX_SCALE) | (open_by > MAX_OPENING_ERROR)] = np.inf
         best[rows] = np.argpartition(cost, best.shape[1] - 1, axis=1)[:, : best.shape[1]]
         costs[rows] = np.take_along_axis(cost, best[rows].astype(np.int64), axis=1)
     return best, costs

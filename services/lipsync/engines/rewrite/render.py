@@ -4,7 +4,7 @@ The caller blends frame * (1 - A) + RGB * A; RGB is the whole new picture wherev
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -47,24 +47,30 @@ class _Moved:
 
 
 def render_candidate(
-    target: np.ndarray, target_mesh: np.ndarray, candidate: np.ndarray, candidate_mesh: np.ndarray, wanted: np.ndarray
+    target: np.ndarray,
+    target_mesh: np.ndarray,
+    candidate: np.ndarray,
+    candidate_mesh: np.ndarray,
+    wanted: np.ndarray,
+    padding: float = 1.0,
 ) -> np.ndarray:
     """The target with the candidate's mouth at `wanted`. RGBA uint8 of the target's size.
 
     `target`, `candidate`: (h, w, 3) uint8 RGB; meshes (468, 3) in pixels of their picture, `wanted` in the target's.
+    `padding`: how far around the lips the candidate reaches, and around the face its motion, 0.5 to 1.5.
     """
     if not _usable(target, target_mesh) or not _usable(candidate, candidate_mesh):
         return _untouched(target)
-    moved = _move_face(target, target_mesh, wanted, _mouth_triangles())
+    moved = _move_face(target, target_mesh, wanted, _mouth_triangles(padding), padding)
     if moved is None:
         return _untouched(target)
     shown = np.concatenate([moved.points[:468], wanted[:, 2:]], axis=1)
-    mouth = _mouth_grid(moved)
+    mouth = _mouth_grid(moved, padding)
     if mouth.window.empty:
         return _untouched(target)
     part = mouth.window.within(moved.window)
     base = moved.picture[part]
-    layer, weight = _move_mouth(candidate, candidate_mesh, target_mesh, moved, mouth)
+    layer, weight = _move_mouth(candidate, candidate_mesh, target_mesh, moved, mouth, padding)
     _match_light(layer, base, weight, shown, mouth.window)
     missing = _missing_inside(candidate_mesh, shown)
     if missing > 0:
@@ -74,7 +80,9 @@ def render_candidate(
     return _finish(target, moved)
 
 
-def render_own(target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, inside: bool) -> np.ndarray:
+def render_own(
+    target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, inside: bool, padding: float = 1.0
+) -> np.ndarray:
     """The target with its own pixels moved to `wanted`. RGBA uint8 of the target's size.
 
     `inside`: draw what comes to sight between opening lips; without it the mouth opens no further than its own
@@ -85,11 +93,11 @@ def render_own(target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, 
     target_mesh, wanted = _seal_lips(target_mesh), _seal_lips(wanted)
     if not inside:
         wanted = _limit_opening(target_mesh, wanted)
-    moved = _move_face(target, target_mesh, wanted, None)
+    moved = _move_face(target, target_mesh, wanted, None, padding)
     if moved is None:
         return _untouched(target)
     shown = np.concatenate([moved.points[:468], target_mesh[:, 2:]], axis=1)
-    mouth = _mouth_grid(moved).window
+    mouth = _mouth_grid(moved, padding).window
     if not mouth.empty:
         picture = moved.picture[mouth.within(moved.window)]
         if inside:
@@ -113,12 +121,12 @@ def _untouched(target: np.ndarray) -> np.ndarray:
 
 
 def _move_face(
-    target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, also: np.ndarray | None
+    target: np.ndarray, target_mesh: np.ndarray, wanted: np.ndarray, also: np.ndarray | None, padding: float
 ) -> _Moved | None:
     """The target's own pixels carried along by its mesh; `also` (t,) bool names triangles to find though they rest."""
     source = target_mesh[:, :2].astype(np.float64)
     limited = warp.limit_motion(source, wanted[:, :2].astype(np.float64))
-    sources, points = warp.add_surroundings(source, limited)
+    sources, points = warp.add_surroundings(source, limited, padding)
     triangles = warp.all_triangles()
     motion = sources - points
     moves = np.abs(motion).max(axis=1) > _LEAST_MOTION
@@ -156,23 +164,23 @@ def _fetch(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-@cache
-def _mouth_triangles() -> np.ndarray:
+@lru_cache(maxsize=16)
+def _mouth_triangles(padding: float) -> np.ndarray:
     """Which triangles show something of a recorded mouth. (t,) bool"""
-    weights = np.pad(mouth_weights(), (0, len(warp.all_triangles())))
+    weights = np.pad(mouth_weights(padding), (0, len(warp.all_triangles())))
     return (weights[warp.all_triangles()] > 0).any(axis=1)
 
 
-@cache
-def _mouth_points() -> np.ndarray:
+@lru_cache(maxsize=16)
+def _mouth_points(padding: float) -> np.ndarray:
     """Indices of the points of those triangles."""
-    return np.unique(warp.all_triangles()[_mouth_triangles()])
+    return np.unique(warp.all_triangles()[_mouth_triangles(padding)])
 
 
-def _mouth_grid(moved: _Moved) -> warp.Grid:
+def _mouth_grid(moved: _Moved, padding: float) -> warp.Grid:
     """The part of the moved face's grid around the mouth."""
     whole, step = moved.window, moved.tiling.grid.step
-    around = moved.points[_mouth_points()]
+    around = moved.points[_mouth_points(padding)]
     low = np.maximum(np.floor((around.min(axis=0) - _MOUTH_MARGIN - (whole.left, whole.top)) / step), 0) * step
     high = np.ceil(around.max(axis=0)) + _MOUTH_MARGIN
     window = Window(whole.left + int(low[0]), whole.top + int(low[1]), int(high[0]), int(high[1]))
@@ -199,7 +207,12 @@ def _cover_motion(offset: np.ndarray) -> np.ndarray:
 
 
 def _move_mouth(
-    candidate: np.ndarray, candidate_mesh: np.ndarray, target_mesh: np.ndarray, moved: _Moved, mouth: warp.Grid
+    candidate: np.ndarray,
+    candidate_mesh: np.ndarray,
+    target_mesh: np.ndarray,
+    moved: _Moved,
+    mouth: warp.Grid,
+    padding: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The candidate's pixels at the wanted mesh, (h, w, 3) float32, and their weight (h, w)."""
     shrink = warp.eye_distance(target_mesh) / max(warp.eye_distance(candidate_mesh), 1e-3)
@@ -210,12 +223,13 @@ def _move_mouth(
         scale = np.array([candidate.shape[1] / before[1], candidate.shape[0] / before[0]])
     source = candidate_mesh[:, :2] * scale - 0.5
     # Motion is told apart from the whole mouth's, so that it can be smoothed where triangles of unlike stretch meet.
-    around = _mouth_points()[_mouth_points() < 468]
+    around = _mouth_points(padding)
+    around = around[around < 468]
     places = np.column_stack([moved.points[around], np.ones(len(around))])
     whole = np.linalg.lstsq(places, source[around], rcond=None)[0]
     values = np.zeros((len(moved.points), 3))
     values[:468, :2] = source - moved.points[:468] @ whole[:2] - whole[2]
-    values[:468, 2] = mouth_weights()
+    values[:468, 2] = mouth_weights(padding)
     offset_x, offset_y, weight = moved.tiling.cut(mouth).interpolate(values)
     slopes = whole.astype(np.float32)
     x = cv2.blur(offset_x, (3, 3)) + mouth.columns * slopes[0, 0] + mouth.rows * slopes[1, 0] + slopes[2, 0]

@@ -1,11 +1,12 @@
-"""Speech -> what the mouth of anybody does: log-mel features and a small net trained on other people.
+"""Speech -> what the mouth of anybody does: cepstra, and nets that hear phones in them and know what lips do.
 
 Everything runs on one regular grid of MOUTH_RATE steps a second, counted from time 0 of the speech; whoever wants other
-times interpolates. The net's answer is *relative*: 0 is a mouth at rest, 1 spans a person's usual range of a measure.
-`voice_model.onnx` holds the net and the usual range; README.md beside it says what it was trained on.
+times interpolates. The model's answer is *relative*: 0 is a mouth at rest, 1 spans a person's usual range of a measure.
+`voice_model.onnx` holds the nets and the usual range; README.md beside it says what it was trained on.
 """
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,19 +17,36 @@ from services.lipsync.engines import SPEECH_RATE
 
 MODEL_FILE = Path(__file__).with_name("voice_model.onnx")
 
+# The front end is that of the acoustic model inside the net (CMU Sphinx en-us), so that its densities hold.
 HOP = 160  # samples: 10 ms
-WINDOW = 400  # samples: 25 ms
+WINDOW = 410  # samples: 25.6 ms
 FFT = 512  # samples
-BANDS = 32
-LOWEST_HERTZ, HIGHEST_HERTZ = 70.0, 7000.0
+BANDS = 25
+LOWEST_HERTZ, HIGHEST_HERTZ = 130.0, 6800.0
+EMPHASIS = 0.97  # of each sample the one before is taken off by this much
+CEPSTRA, LIFTER = 13, 22
+FEATURES = 3 * CEPSTRA + 1
 MOUTH_RATE = 50  # steps a second
 MEL_PER_STEP = SPEECH_RATE // HOP // MOUTH_RATE
-CONTEXT = np.arange(-10, 11, 2)  # what a person fit sees around a step, in steps of 20 ms: 200 ms either side
 HEARD_BEFORE, HEARD_AFTER = 48, 16  # steps that the net hears around one, rounded up to pairs: at most 300 ms ahead
-LEVEL_WINDOW = 600  # mel frames (6 s) either side over which loudness and channel are evened out
-QUIET = 1e-5  # power under which a band counts as silent (about -50 dB of full scale)
+LEVEL_WINDOW = 600  # mel frames (6 s) either side over which the channel is evened out
+QUIET = 1e-8  # power under which a band counts as silent: what 16 bits do not tell from nothing
+FLOOR = 10.0  # logarithm of power by which whatever is quieter than loud speech is not heard
 STEADY = 1.2  # logarithm of power; sound that varies less than this over time is nobody's speech
-_CHUNK = 4096  # steps predicted at a time
+_CHUNK = 1024  # steps predicted at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a mouth does in n steps of speech.
+
+    `measures`: (n, measures) float32, relative; `closing`: (n,) how likely the lips are closed, 0 to 1; `hidden`:
+    (n, any) what the nets made of the sound before they answered, for a person fit to answer otherwise.
+    """
+
+    measures: np.ndarray
+    closing: np.ndarray
+    hidden: np.ndarray
 
 
 class MelStream:
@@ -59,20 +77,21 @@ class MelStream:
             last = min(first + _CHUNK, count)
             piece = np.nan_to_num(samples[first * HOP : (last - 1) * HOP + WINDOW])
             windows = np.lib.stride_tricks.sliding_window_view(piece, WINDOW)[::HOP]
-            power = np.abs(np.fft.rfft(windows * np.hanning(WINDOW).astype(np.float32), FFT)) ** 2
+            power = np.abs(np.fft.rfft(windows * np.hamming(WINDOW).astype(np.float32), FFT)) ** 2
             self._frames.append(np.log(power @ mel_filters() + QUIET).astype(np.float32))
         self._left = samples[count * HOP :].copy()
 
 
 @cache
 def mel_filters() -> np.ndarray:
-    """(FFT // 2 + 1, BANDS) triangles, even on the mel scale, each of height 1."""
+    """(FFT // 2 + 1, BANDS) triangles, even on the mel scale, each of area 1 in bins; EMPHASIS is in them."""
     lowest, highest = (2595 * np.log10(1 + hertz / 700) for hertz in (LOWEST_HERTZ, HIGHEST_HERTZ))
-    edges = 700 * (10 ** (np.linspace(lowest, highest, BANDS + 2) / 2595) - 1)
-    hertz = np.fft.rfftfreq(FFT, 1 / SPEECH_RATE)[:, None]
-    rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
-    return np.maximum(np.minimum(rising, falling), 0)
+    edges = 700 * (10 ** (np.linspace(lowest, highest, BANDS + 2) / 2595) - 1) * FFT / SPEECH_RATE
+    edges, bins = np.round(edges), np.arange(FFT // 2 + 1)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(np.minimum(rising, falling), 0) * 2 / (edges[2:] - edges[:-2])
+    return triangles * (1 + EMPHASIS**2 - 2 * EMPHASIS * np.cos(2 * np.pi * bins / FFT))
 
 
 def mel_of(samples: np.ndarray) -> np.ndarray:
@@ -85,7 +104,7 @@ def find_activity(mel: np.ndarray) -> np.ndarray:
     """How surely somebody speaks, 0 to 1, for each mel frame: loudness against the recording's own floor and speech."""
     if len(mel) == 0:
         return np.zeros(0, np.float32)
-    loudness = _blur(mel[:, 2:26].mean(axis=1), 3)
+    loudness = _blur(mel[:, 1:20].mean(axis=1), 3)
     floor, speech = np.percentile(loudness, [5, 95])
     silence = np.log(QUIET)
     if speech < silence + 2.0 or speech - floor < STEADY:
@@ -98,28 +117,33 @@ def find_activity(mel: np.ndarray) -> np.ndarray:
 
 
 def make_features(mel: np.ndarray) -> np.ndarray:
-    """(steps, BANDS + 1) float32: bands evened out for loudness and channel, and activity; one row every 20 ms."""
+    """(steps, FEATURES) float32: cepstra, their slope and bend over time, and activity; one row every 20 ms.
+
+    Davis and Mermelstein, Comparison of Parametric Representations (1980), in the variety of CMU Sphinx (1s_c_d_dd).
+    """
+    if len(mel) == 0:
+        return np.zeros((0, FEATURES), np.float32)
     activity = find_activity(mel)
-    steps = -(-len(mel) // MEL_PER_STEP)
-    if steps == 0:
-        return np.zeros((0, BANDS + 1), np.float32)
-    weights = activity.astype(np.float64) + 1e-3
-    mean = _windowed_mean(mel, weights)
-    spread = np.sqrt(np.maximum(_windowed_mean((mel - mean).mean(axis=1, keepdims=True) ** 2, weights), 0.25))
-    even = np.clip((mel - mean) / (spread + 1.0), -4, 4)
-    rows = np.concatenate([even, activity[:, None]], axis=1).astype(np.float32)
-    rows = np.concatenate([rows, np.repeat(rows[-1:], steps * MEL_PER_STEP - len(mel), axis=0)])
-    return rows.reshape(steps, MEL_PER_STEP, BANDS + 1).mean(axis=1)
+    heard = np.logaddexp(mel, np.percentile(mel.mean(axis=1), 95) - FLOOR)
+    even = heard - _windowed_mean(heard, activity.astype(np.float64) + 1e-3)
+    rows = np.pad(even @ cepstral_axes(), ((3, 3), (0, 0)), mode="edge")
+    slope = rows[4:] - rows[:-4]
+    bend = slope[2:] - slope[:-2]
+    columns = np.concatenate([rows[3:-3], slope[1:-1], bend, activity[:, None]], axis=1)
+    return np.ascontiguousarray(columns[::MEL_PER_STEP], np.float32)
 
 
-def stack_context(features: np.ndarray, first: int, last: int) -> np.ndarray:
-    """(last - first, len(CONTEXT) * columns): each step's row with its neighbours in time."""
-    steps = np.arange(first, last)[:, None] + CONTEXT
-    return features[np.clip(steps, 0, len(features) - 1)].reshape(last - first, -1)
+@cache
+def cepstral_axes() -> np.ndarray:
+    """(BANDS, CEPSTRA): the orthonormal cosine transform, liftered."""
+    order = np.arange(CEPSTRA)
+    axes = np.cos(np.pi * (np.arange(BANDS)[:, None] + 0.5) * order / BANDS) * np.sqrt(2 / BANDS)
+    axes[:, 0] *= np.sqrt(0.5)
+    return np.asarray(axes * (1 + LIFTER / 2 * np.sin(np.pi * order / LIFTER)))
 
 
 class VoiceModel:
-    """The net, and the median rest and span of the people it was trained on, each (measures,)."""
+    """The nets, and the median rest and span of the people they were trained on, each (measures,)."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -128,19 +152,26 @@ class VoiceModel:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
         self.rest, self.span = (np.array(json.loads(facts[name]), np.float64) for name in ("rest", "span"))
+        self.hidden = int(self._session.get_outputs()[2].shape[2])
 
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Relative measures (steps, measures) float32 for features (steps, BANDS + 1)."""
-        answers = [np.zeros((0, len(self.rest)), np.float32)]
+    def predict(self, features: np.ndarray) -> Answer:
+        """`features`: (steps, FEATURES)."""
+        count = len(self.rest)
+        answer = Answer(
+            np.zeros((len(features), count), np.float32),
+            np.zeros(len(features), np.float32),
+            np.zeros((len(features), self.hidden), np.float32),
+        )
         for first in range(0, len(features), _CHUNK):
             last = min(first + _CHUNK, len(features))
             heard = max(first - HEARD_BEFORE, 0)
             piece = features[heard : last + HEARD_AFTER]
-            # The net takes steps in pairs.
+            # The nets take steps in pairs.
             piece = np.concatenate([piece, piece[-1:]]) if len(piece) % 2 else piece
-            (answer,) = self._session.run(None, {"features": np.ascontiguousarray(piece.T[None], np.float32)})
-            answers.append(answer[0, first - heard : last - heard])
-        return np.concatenate(answers)
+            parts = self._session.run(None, {"features": np.ascontiguousarray(piece, np.float32)[None]})
+            for whole, part in zip((answer.measures, answer.closing, answer.hidden), parts, strict=True):
+                whole[first:last] = part[0, first - heard : last - heard]
+        return answer
 
 
 @cache
@@ -149,8 +180,8 @@ def load_voice_model() -> VoiceModel:
 
 
 def step_times(steps: int) -> np.ndarray:
-    """Middle of each step, in seconds."""
-    return (np.arange(steps) + 0.5 - 0.5 / MEL_PER_STEP) / MOUTH_RATE
+    """Seconds."""
+    return np.arange(steps) / MOUTH_RATE
 
 
 def step_activity(features: np.ndarray) -> np.ndarray:

@@ -135,13 +135,17 @@ def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
 
-def add_surroundings(source: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both meshes with two rings outside the face; the motion dies out from the outline to the far ring. (540, 2)"""
+def add_surroundings(source: np.ndarray, wanted: np.ndarray, padding: float) -> tuple[np.ndarray, np.ndarray]:
+    """Both meshes with two rings outside the face; the motion dies out from the outline to the far ring. (540, 2)
+
+    `padding`: how far away that is for short motions, against the usual.
+    """
     outline = source[FACE_OVAL]
     away = outline - outline.mean(axis=0)
     moved = (wanted - source)[FACE_OVAL]
     size = np.maximum(np.linalg.norm(away, axis=1), 1e-3)
-    reach = np.clip(2.2 * (np.linalg.norm(moved, axis=1) / size).max(), *_FAR_RING)
+    least, most = _FAR_RING[0] * padding, _FAR_RING[1] * max(padding, 1)  # less room would fold a long motion
+    reach = np.clip(2.2 * (np.linalg.norm(moved, axis=1) / size).max(), least, most)
     near, far = outline + _NEAR_RING * reach * away, outline + reach * away
     moved_near = near + _NEAR_SHARE * moved
     return np.concatenate([source, near, far]), np.concatenate([wanted, moved_near, far])

@@ -1,0 +1,174 @@
+"""Segments come out alike whoever renders them, whatever was rendered before: real stages, a person drawn by us."""
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from services.decoder.engines import load_engine as load_decoder
+from services.decoder.servicer import DecoderServicer
+from services.lipsync.engines import load_engine as load_lipsync
+from services.lipsync.servicer import LipsyncServicer
+from services.orchestrator.analysis import Analysis
+from services.orchestrator.artifacts import ArtifactStore, hash_file
+from services.orchestrator.convert import to_expression
+from services.orchestrator.encoding import EncodeSettings
+from services.orchestrator.faces import DetectedFaces, SpeakerTrack
+from services.orchestrator.feed import FrameFeed
+from services.orchestrator.idle import move_photo
+from services.orchestrator.options import JobOptions
+from services.orchestrator.planning import find_plan, speech_duration
+from services.orchestrator.rendering import Mouth, RenderJob, render_segment
+from services.orchestrator.source import SPEECH_RATE, Source, find_prepared
+from services.orchestrator.stages import Stages
+from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
+from services.restorer.engines import load_engine as load_restorer
+from services.restorer.servicer import RestorerServicer
+from tests.end_to_end.conftest import write_video
+from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
+from tests.stages import portrait, run, serving
+
+RATE = Fraction(25)
+FRAMES = 30  # of the source
+SPEECH_SECONDS = 2.6  # more than two rounds of it
+SEGMENT_SECONDS = Fraction(1, 2)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who speaks and sways, filmed: `meshes` (frames, 468, 3) are known, not detected."""
+
+    store: Path
+    digest: str
+    meshes: np.ndarray
+    speech: np.ndarray | None
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    store = tmp_path_factory.mktemp("store")
+    speech, openness = speak(FRAMES / float(RATE))
+    openings = 0.3 * openness[np.arange(FRAMES) * SPEECH_RATE // int(RATE)]
+    points = make_points(open_mouths(openings))
+    sways = 3 * np.sin(np.arange(FRAMES) / 4)
+    posed = [
+        pose(points[frame : frame + 1], yaw=sway, scale=60, centre=(128 + sway, 128))
+        for frame, sway in enumerate(sways)
+    ]
+    meshes = np.concatenate(posed)
+    write_video(store / "person.mp4", [paint(mesh) for mesh in meshes], RATE)
+    asset = ArtifactStore(store).adopt(store / "person.mp4")
+    return Person(store, asset.digest, meshes, speech)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    store = tmp_path_factory.mktemp("store")
+    picture, mesh = portrait()
+    cv2.imwrite(str(store / "photo.png"), picture[:, :, ::-1])
+    asset = ArtifactStore(store).adopt(store / "photo.png")
+    return Person(store, asset.digest, mesh[None], None)
+
+
+@contextlib.asynccontextmanager
+async def real_stages(store: Path) -> AsyncIterator[Stages]:
+    async with (
+        serving(DecoderServicer(load_decoder("pyav"), store)) as decoder,
+        serving(LipsyncServicer(load_lipsync("rewrite"))) as lipsync,
+        serving(RestorerServicer(load_restorer("classic"))) as restorer,
+    ):
+        ports = [served.running.port for served in (decoder, decoder, lipsync, restorer)]
+        stages = Stages(*(f"127.0.0.1:{port}" for port in ports), stall=30)
+        try:
+            yield stages
+        finally:
+            await stages.close()
+
+
+async def analyse(stages: Stages, person: Person) -> Analysis:
+    async with stages.decode_frames(person.digest, ()) as reader:
+        pts = np.array([frame.pts async for frames in reader for frame in frames], np.int64)
+        frame_format, time_base = reader.format, reader.time_base
+    rows = np.arange(len(person.meshes))
+    centre = person.meshes[:, :, :2].mean(axis=1, dtype=np.float64)
+    faces = DetectedFaces(rows, 0 * rows, np.full(len(rows), 2e4), centre, np.zeros(len(rows), bool))
+    return Analysis(frame_format, time_base, pts, faces, person.meshes, {}, {})
+
+
+async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options: JobOptions) -> RenderJob:
+    artifacts, analysis, new_speech = (
+        ArtifactStore(person.store),
+        await analyse(stages, person),
+        speak(SPEECH_SECONDS, 3)[0],
+    )
+    track = SpeakerTrack(analysis.faces, analysis.meshes, np.arange(len(person.meshes)))
+    source = Source(person.digest, person.digest, analysis, track, person.speech)
+    prepared = await find_prepared(stages, artifacts, source, (), lambda done: None)
+    expression, idle, duration = to_expression(options), [], speech_duration(new_speech)
+    if len(analysis.pts) == 1:
+        timeline = build_photo_timeline(duration)
+        idle = move_photo([track], analysis.format, timeline.frame_count, options.idle_motion, person.digest)
+    else:
+        timeline = build_timeline(analysis.pts, analysis.time_base, 1 / RATE, duration, sync_mode)
+    plan = await find_plan(stages, artifacts, prepared, timeline, track, new_speech, expression, idle, ())
+    return RenderJob(
+        source=person.digest,
+        pts=analysis.pts,
+        time_base=analysis.time_base,
+        mouths=[Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan)],
+        timeline=timeline,
+        encode=EncodeSettings(analysis.format, timeline.frame_rate, options.crf, "ultrafast"),
+        restorer_strength=options.restorer_strength,
+        expression=expression,
+        idle=idle,
+    )
+
+
+async def render(stages: Stages, feed: FrameFeed, job: RenderJob, span: SegmentSpan, path: Path) -> str:
+    """Digest of the segment's file."""
+    async for report in render_segment(stages, feed, job, span, path, ()):
+        outcomes = report.outcomes
+    assert {outcome for outcome, _, _ in outcomes} <= {"synced", "warped", "drawn"}
+    return hash_file(path).digest
+
+
+def open_feed(stages: Stages, job: RenderJob) -> FrameFeed:
+    return FrameFeed(stages, job.source, job.pts, job.time_base, ())
+
+
+async def check_alone(person: Person, sync_mode: SyncMode, options: JobOptions, path: Path) -> RenderJob:
+    """Renders the job's segments in one go, then each by itself, last first, by stages that know nothing of before."""
+    async with real_stages(person.store) as stages:
+        job = await plan_job(stages, person, sync_mode, options)
+        spans = cut_segments(job.timeline, SEGMENT_SECONDS)
+        assert len(spans) >= 4
+        async with open_feed(stages, job) as feed:
+            in_one_go = [await render(stages, feed, job, span, path) for span in spans]
+    async with real_stages(person.store) as stages:
+        job = await plan_job(stages, person, sync_mode, options)
+        for span in reversed(spans):
+            async with open_feed(stages, job) as feed:
+                alone = await render(stages, feed, job, span, path)
+            assert alone == in_one_go[span.index], f"segment {span.index} depends on what was rendered before it"
+    return job
+
+
+@pytest.mark.parametrize("sync_mode", [SyncMode.LOOP, SyncMode.BOUNCE])
+def test_a_segment_alone_equals_the_same_segment_among_others(
+    person: Person, tmp_path: Path, sync_mode: SyncMode
+) -> None:
+    job = run(check_alone(person, sync_mode, JobOptions(), tmp_path / "segment.mp4"))
+    turns = np.flatnonzero(np.diff(job.timeline.source) != 1)
+    spans = cut_segments(job.timeline, SEGMENT_SECONDS)
+    assert set(turns.tolist()) - {span.first_frame for span in spans}  # some lie within segments
+
+
+def test_a_photo_that_moves_does_so_alike_in_every_segment(photo: Person, tmp_path: Path) -> None:
+    job = run(check_alone(photo, SyncMode.LOOP, JobOptions(idle_motion=1.0), tmp_path / "segment.mp4"))
+    assert job.idle
