@@ -45,6 +45,7 @@ async def dispatching(discovery: Discovery, wait: float = 20) -> AsyncIterator[D
     finally:
         await dispatcher.close()
         await pool.close()
+        await asyncio.sleep(0.1)  # what was cancelled has ended before its loop has
 
 
 async def pass_all(dispatcher: Dispatcher, count: int) -> float:

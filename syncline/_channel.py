@@ -43,9 +43,20 @@ def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
     return stub(channel)
 
 
+def _caller_trace() -> list[tuple[str, str]]:
+    """The caller's own span as W3C headers, where the caller traces with OpenTelemetry."""
+    try:
+        from opentelemetry import propagate
+    except ImportError:
+        return []
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return list(carrier.items())
+
+
 def make_metadata(job: str = "") -> list[tuple[str, str]]:
     """The keys that servers log. Each call has its own request id."""
-    keys = [("syncline-request-id", str(uuid.uuid4()))]
+    keys = [("syncline-request-id", str(uuid.uuid4())), *_caller_trace()]
     return [*keys, ("syncline-job", job)] if job else keys
 
 

@@ -1,7 +1,10 @@
 """Start the orchestrator: python -m services.orchestrator"""
 
+from prometheus_client import REGISTRY
+
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.metrics import StagesCollector
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -21,6 +24,7 @@ def load(config: OrchestratorConfig) -> OrchestratorServicer:
         config.wait_seconds,
         config.zone,
     )
+    REGISTRY.register(StagesCollector(stages))
     worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
     return OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
 

@@ -12,13 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import Counter as MetricCounter
 
 from services.orchestrator.pool import Member, Pool
 from services.runtime.calls import ClientStream
 from services.runtime.wire import Packet
-from syncline.errors import BatchTooLarge, FailedPrecondition, InternalError, InvalidInput, ServiceUnavailable, Stalled
+from syncline.errors import (
+    BatchTooLarge,
+    FailedPrecondition,
+    InternalError,
+    InvalidInput,
+    ServiceUnavailable,
+    Stalled,
+    SynclineError,
+)
 
 _log = structlog.get_logger("dispatch")
+RESENT = MetricCounter("syncline_batches_resent", "Batches sent again because their stream broke", ["reason"])
 _TICK_SECONDS = 0.25  # between looks at what no message tells: silence, drain
 _MAX_TRIES = 3  # streams that may break under one batch before it is held to be the cause
 
@@ -226,5 +236,6 @@ class Dispatcher:
             work.since = time.monotonic()
             self._pending.appendleft(work)
             self.resent += 1
+            RESENT.labels(error.reason() if isinstance(error, SynclineError) else type(error).__name__).inc()
         _log.warning("stream broke", address=lane.member.address, batches=len(works), error=str(error))
         self._pump()

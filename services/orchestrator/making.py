@@ -22,6 +22,7 @@ from services.orchestrator.encoding import EncodeSettings, assemble
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
+from services.orchestrator.metrics import SEGMENT_RENDER_SECONDS
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
@@ -40,6 +41,7 @@ from services.orchestrator.source import (
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan, Timeline, cut_segments
+from services.runtime import tracing
 from services.runtime.convert import to_fraction
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
@@ -239,14 +241,16 @@ class JobRun:
         metadata = (("syncline-job", self.job.id), ("syncline-segment", str(segment.index)))
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
         beating = asyncio.ensure_future(self._keep_segment(lease))
+        begun = time.monotonic()
         try:
-            with self.artifacts.scratch(suffix=".mp4") as path:
+            with tracing.span("segment", segment=segment.index), self.artifacts.scratch(suffix=".mp4") as path:
                 encoded = 0
                 async for report in render_segment(self.stages, feed, render, span, path, metadata):
                     encoded = sum(count for _, _, count in report.outcomes)
                     self.progress.advance(done + encoded)
                 asset = await in_thread(self.artifacts.adopt, path)
             await in_thread(self.store.finish_segment, lease, asset, report.to_json())
+            SEGMENT_RENDER_SECONDS.observe(time.monotonic() - begun)
         except BaseException:
             with contextlib.suppress(Refusal):
                 self.store.release(lease)
@@ -307,5 +311,6 @@ def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
 @contextlib.contextmanager
 def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     begun = time.monotonic()
-    yield
+    with tracing.span(step):
+        yield
     seconds[step] = round(time.monotonic() - begun, 3)

@@ -112,8 +112,13 @@ class Pool:
 
     @property
     def members(self) -> list[Member]:
-        """All that are known now, available or not."""
+        """All that are known now, available or not; begins to look for them."""
         self._start()
+        return self.known
+
+    @property
+    def known(self) -> list[Member]:
+        """All that are known now, from any thread."""
         return list(self._members.values())
 
     @contextlib.asynccontextmanager

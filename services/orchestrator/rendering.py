@@ -20,6 +20,7 @@ from services.orchestrator.pipeline import pass_through, work_ahead
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
+from services.runtime import tracing
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.faces import Crop, CropOutcome
@@ -227,9 +228,13 @@ async def _restore(stages: Stages, mouth: int, strength: float, batch: _Batch) -
 
     def to_packet(sequence: int) -> Packet:
         message, payload = from_crops(sequence, crops)
-        return Packet(restorer_pb2.RestoreRequest(crops=message, strength=strength), payload)
+        request = restorer_pb2.RestoreRequest(crops=message, strength=strength, traceparent=traceparent)
+        return Packet(request, payload)
 
-    for answer in await stages.restore(to_packet):
+    with tracing.span("restore", items=len(crops)):
+        traceparent = tracing.current_trace().get("traceparent")
+        answers = await stages.restore(to_packet)
+    for answer in answers:
         _take_answer(mouth)(batch, answer)
 
 

@@ -16,6 +16,7 @@ from services.runtime.calls import ClientStream, name_peer
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
 from services.runtime.ring import RingReader, see_shared_memory
+from services.runtime.tracing import with_trace
 from services.runtime.wire import Packet
 from syncline.errors import InternalError, SynclineError, Unavailable, from_rpc_error
 from syncline.v1 import (
@@ -86,7 +87,7 @@ class Stages:
         """A batch stream with one replica of any stage, for example "lipsync", "Sync"."""
         async with self.pools[stage].use() as member:
             call = getattr(member.stub, method)
-            stream = ClientStream(call, open_request, metadata, self._stall, peer=f"the {stage}")
+            stream = ClientStream(call, open_request, with_trace(metadata), self._stall, peer=f"the {stage}")
             try:
                 async with stream:
                     yield stream
@@ -135,7 +136,7 @@ class Stages:
         """The sound of a source from its time 0 on, without gaps; None keeps the source's own rate or channels."""
         request = decoder_pb2.DecodeAudioRequest(source=source, sample_rate=sample_rate, channels=channels)
         async with self.pools["decoder"].use() as member:
-            call: Any = member.stub.DecodeAudio(request, metadata=metadata)
+            call: Any = member.stub.DecodeAudio(request, metadata=with_trace(metadata))
             try:
                 async for packet in call:
                     if packet.message.HasField("chunk"):
@@ -150,8 +151,9 @@ class Stages:
         """The answer of the first replica that can be reached."""
         for tries_left in reversed(range(_TRIES)):
             async with self.pools[stage].use() as member:
+                call = getattr(member.stub, method)
                 try:
-                    return await getattr(member.stub, method)(request, metadata=metadata, timeout=self._stall)
+                    return await call(request, metadata=with_trace(metadata), timeout=self._stall)
                 except grpc.RpcError as error:
                     failure = _noted(member, error, f"the {stage}")
                     if not (tries_left and isinstance(failure, Unavailable)):

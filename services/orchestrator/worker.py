@@ -9,12 +9,14 @@ import structlog
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.making import Beacon, JobRun, claim
+from services.orchestrator.metrics import JOB_ATTEMPTS
 from services.orchestrator.records import ErrorRecord, JobRecord, Lease
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.interceptors import as_failure
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
+from services.runtime.tracing import job_span
 
 _log = structlog.get_logger("worker")
 _IDLE_SECONDS = 0.25  # between looks for work
@@ -49,15 +51,17 @@ class Worker:
         _log.info("job begun", job=job.id)
         progress = Beacon()
         run = JobRun(self._store, self._artifacts, self._stages, self._owner, self._lease_seconds, job, lease, progress)
-        making = asyncio.ensure_future(run.make())
+        making = asyncio.ensure_future(_make(run))
         beating = asyncio.ensure_future(self._keep_lease(lease, progress))
         try:
             await asyncio.wait({making, beating}, return_when=asyncio.FIRST_COMPLETED)
             if not making.done():
                 _log.info("job taken away", job=job.id)
+                JOB_ATTEMPTS.labels("taken_away", "").inc()
                 return
             making.result()
             _log.info("job done", job=job.id)
+            JOB_ATTEMPTS.labels("done", "").inc()
         except asyncio.CancelledError:  # the process is stopping: another worker goes on at once
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)  # gives its segment back, while the job is still ours
@@ -84,9 +88,15 @@ class Worker:
     async def _give_up(self, job: JobRecord, lease: Lease, error: Exception) -> None:
         failure = as_failure(error)
         _log.warning("job failed", job=job.id, reason=failure.reason(), error=failure.message, exc_info=error)
+        JOB_ATTEMPTS.labels("retried" if failure.retryable else "failed", failure.reason()).inc()
         record = ErrorRecord(failure.reason(), failure.message, failure.metadata)
         with contextlib.suppress(Refusal):  # the lease is lost: the job is no longer ours to fail
             if failure.retryable:
                 await in_thread(self._store.release, lease, record, _RETRY_SECONDS)
             else:
                 await in_thread(self._store.fail_job, lease, record)
+
+
+async def _make(run: JobRun) -> None:
+    with job_span(run.job.id):
+        await run.make()

@@ -23,6 +23,7 @@ class ServerConfig:
     port: int
     host: str = "127.0.0.1"
     grace: float = 30.0  # seconds that running calls get after SIGTERM
+    metrics_port: int = 0  # where Prometheus may ask, over HTTP; 0: nowhere
 
 
 def read_env(config: type[Config], prefix: str, environ: Mapping[str, str] = os.environ) -> Config:
