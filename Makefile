@@ -4,9 +4,15 @@ VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 OUT     ?= out/result.mp4
 CLIPS   ?= ../shared/clips
+STAGES  := decoder detector lipsync restorer orchestrator
+OVERLAYS := local gpu-split production
+FLAVOR  ?= cpu
+MODELS  ?= baked
+VERSION  = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' syncline/_version.py)
+SUFFIX   = $(if $(filter cuda,$(FLAVOR)),-cuda)
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test lint lock bench quality
+.PHONY: help install models demo run up protos test groups manifests images lint lock bench quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -39,6 +45,20 @@ protos: install ## the Python stubs, from protos/
 
 test: models ## the whole test-suite
 	$(PYTHON) -m pytest
+
+groups: models ## each stage with nothing but its own dependency group: it starts and answers
+	$(PYTHON) -m pytest -m install tests/images
+
+manifests: install ## the overlays of k8s/, rendered, against schemas, our policies and checkov's
+	$(PYTHON) -m pytest tests/kubernetes
+	test -x build/checkov/bin/checkov || { python3 -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30; }
+	@mkdir -p build/k8s
+	for overlay in $(OVERLAYS); do kubectl kustomize k8s/overlays/$$overlay > build/k8s/$$overlay.yaml || exit 1; done
+	build/checkov/bin/checkov --config-file k8s/checkov.yaml --skip-download --quiet --compact --directory build/k8s
+
+images: ## one container image for each stage: make images FLAVOR=cuda MODELS=mounted
+	for stage in $(STAGES); do docker build --build-arg STAGE=$$stage --build-arg FLAVOR=$(FLAVOR) \
+		--build-arg MODELS=$(MODELS) --tag syncline-$$stage:$(VERSION)$(SUFFIX) . || exit 1; done
 
 lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/ruff check .

@@ -21,6 +21,7 @@ class OrchestratorConfig:
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
     wait_seconds: float = 60.0  # so long work waits for a stage that has no replica ready
     zone: str = ""  # where this process runs: replicas of the same zone are preferred
+    deletion_cost: bool = False  # restorer pods with work in hand are marked to be the last that scaling down takes
     server: ServerConfig = ServerConfig(port=50050)
 
     def __post_init__(self) -> None:
