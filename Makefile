@@ -41,7 +41,8 @@ up: models ## all five services on localhost:50050, until Ctrl-C
 
 protos: install ## the Python stubs, from protos/
 	$(PYTHON) -m grpc_tools.protoc -I protos -I $(INCLUDE) \
-		--python_out=. --pyi_out=. --grpc_python_out=. protos/syncline/v1/*.proto
+		--python_out=. --pyi_out=. --grpc_python_out=. \
+		protos/syncline/v1/*.proto protos/services/orchestrator/keda/*.proto
 
 test: models ## the whole test-suite
 	$(PYTHON) -m pytest
@@ -64,9 +65,9 @@ lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/protolint lint protos
+	$(VENV)/bin/protolint lint protos/syncline
 	$(MAKE) --no-print-directory protos
-	git diff --exit-code --stat syncline/v1
+	git diff --exit-code --stat syncline/v1 services/orchestrator/keda
 
 lock: install ## constraints.txt anew, from pyproject.toml and the newest releases
 	$(PYTHON) -m pip install --quiet "uv==0.13.8"

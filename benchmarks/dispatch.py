@@ -53,7 +53,7 @@ async def pass_all(dispatcher: Dispatcher, count: int) -> float:
     begun = time.monotonic()
 
     async def one(number: int) -> None:
-        (answer,) = await dispatcher.exchange(partial(make_packet, number))
+        ((answer,), _) = await dispatcher.exchange(partial(make_packet, number))
         assert is_answer_to(number, answer)
 
     await asyncio.gather(*map(one, range(count)))

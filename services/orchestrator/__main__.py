@@ -3,8 +3,11 @@
 from prometheus_client import REGISTRY
 
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.backlog import BacklogCollector
 from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.database import Database
 from services.orchestrator.metrics import StagesCollector
+from services.orchestrator.scaler import BacklogScaler
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -12,7 +15,7 @@ from services.orchestrator.worker import Worker
 from services.runtime.server import serve
 
 
-def load(config: OrchestratorConfig) -> OrchestratorServicer:
+def load(config: OrchestratorConfig) -> BacklogScaler:
     artifacts = ArtifactStore(config.store)
     store = JobStore(config.database_url)
     stages = Stages(
@@ -26,7 +29,10 @@ def load(config: OrchestratorConfig) -> OrchestratorServicer:
     )
     REGISTRY.register(StagesCollector(stages))
     worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
-    return OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
+    servicer = OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
+    database = Database(config.database_url)
+    REGISTRY.register(BacklogCollector(database))
+    return BacklogScaler(servicer, database, stages.pools["restorer"] if config.deletion_cost else None)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 from prometheus_client import Counter as MetricCounter
@@ -33,13 +34,21 @@ _TICK_SECONDS = 0.25  # between looks at what no message tells: silence, drain
 _MAX_TRIES = 3  # streams that may break under one batch before it is held to be the cause
 
 
+class Exchanged(NamedTuple):
+    """The answers to one batch: errors of its items, then the batch. `seconds`: that the replica worked on it."""
+
+    answers: list[Packet]
+    seconds: float
+
+
 @dataclass(eq=False)
 class _Work:
     """One batch on its way. `to_packet` makes its message for a place in a stream."""
 
     to_packet: Callable[[int], Packet]
-    done: asyncio.Future[list[Packet]]
+    done: asyncio.Future["Exchanged"]
     since: float  # time.monotonic() when it began to wait for a stream
+    sent: float = 0.0  # time.monotonic()
     answers: list[Packet] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)  # where its stream broke
 
@@ -55,14 +64,16 @@ class _Lane:
         self.outbox: asyncio.Queue[Packet] = asyncio.Queue()
         self.heard = time.monotonic()
         self._sequence = 0
+        self._free_since = 0.0  # time.monotonic() of the last batch's answer
 
     def rank(self, work: _Work) -> tuple[bool, bool, int]:
         """The lower the better: not where the batch's stream broke before, near by, and with the least under way."""
         return (self.member.address in work.tried, self.member.remote, len(self.waiting))
 
     def give(self, work: _Work) -> None:
+        work.sent = time.monotonic()
         if not self.waiting:
-            self.heard = time.monotonic()
+            self.heard = work.sent
         self.outbox.put_nowait(work.to_packet(self._sequence))
         self.waiting[self._sequence] = work
         self.member.outstanding += 1
@@ -85,7 +96,8 @@ class _Lane:
         self.member.outstanding -= 1
         self.member.note(None)
         if not work.done.done():
-            work.done.set_result(work.answers)
+            work.done.set_result(Exchanged(work.answers, self.heard - max(work.sent, self._free_since)))
+        self._free_since = self.heard
         return True
 
     async def send(self) -> None:
@@ -117,8 +129,8 @@ class Dispatcher:
         """Batches that wait for a replica with credit."""
         return len(self._pending)
 
-    async def exchange(self, to_packet: Callable[[int], Packet]) -> list[Packet]:
-        """The answers to one batch: errors of its items, then the batch. `to_packet(sequence)` makes the message.
+    async def exchange(self, to_packet: Callable[[int], Packet]) -> Exchanged:
+        """One batch there and back. `to_packet(sequence)` makes its message.
 
         Raises what the stage refuses the batch with, and ServiceUnavailable when no replica comes up.
         """

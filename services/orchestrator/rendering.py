@@ -105,7 +105,7 @@ async def render_segment(
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
-            restore = partial(_restore, stages, number, job.restorer_strength)
+            restore = partial(_restore, stages, number, job.restorer_strength, report)
             batches = work_ahead(synced, restore, lambda: min(stages.restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
@@ -221,7 +221,7 @@ def _to_sync(mouth: int) -> ToPacket:
     return to_packet
 
 
-async def _restore(stages: Stages, mouth: int, strength: float, batch: _Batch) -> None:
+async def _restore(stages: Stages, mouth: int, strength: float, report: SegmentReport, batch: _Batch) -> None:
     crops = [crop for _, _, crop in batch.patches(mouth)]
     if not crops:
         return
@@ -233,7 +233,8 @@ async def _restore(stages: Stages, mouth: int, strength: float, batch: _Batch) -
 
     with tracing.span("restore", items=len(crops)):
         traceparent = tracing.current_trace().get("traceparent")
-        answers = await stages.restore(to_packet)
+        answers, seconds = await stages.restore(to_packet)
+    report.add_seconds("restore", seconds)
     for answer in answers:
         _take_answer(mouth)(batch, answer)
 

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from services.orchestrator.discovery import find_discovery
-from services.orchestrator.dispatch import Dispatcher
+from services.orchestrator.dispatch import Dispatcher, Exchanged
 from services.orchestrator.pool import Member, Pool
 from services.runtime.calls import ClientStream, name_peer
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
@@ -94,8 +94,8 @@ class Stages:
             finally:
                 member.note(stream.failure)
 
-    async def restore(self, to_packet: Callable[[int], Packet]) -> list[Packet]:
-        """One batch's answers from whichever restorer is free; `to_packet(sequence)` makes its message."""
+    async def restore(self, to_packet: Callable[[int], Packet]) -> Exchanged:
+        """One batch to whichever restorer is free, and back; `to_packet(sequence)` makes its message."""
         return await self.restorers.exchange(to_packet)
 
     async def engine(self, stage: str) -> media_pb2.EngineInfo:

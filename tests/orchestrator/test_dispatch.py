@@ -61,7 +61,7 @@ def three() -> Iterator[list[Replica]]:
 
 
 async def pass_one(dispatcher: Dispatcher, number: int) -> None:
-    (answer,) = await dispatcher.exchange(partial(make_packet, number))
+    ((answer,), _) = await dispatcher.exchange(partial(make_packet, number))
     assert is_answer_to(number, answer)
 
 
