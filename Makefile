@@ -12,7 +12,7 @@ VERSION  = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' syncline/_version.py)
 SUFFIX   = $(if $(filter cuda,$(FLAVOR)),-cuda)
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test groups manifests images lint lock bench quality
+.PHONY: help install models demo run up protos test groups manifests images reference lint lock bench quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -60,6 +60,9 @@ manifests: install ## the overlays of k8s/, rendered, against schemas, our polic
 images: ## one container image for each stage: make images FLAVOR=cuda MODELS=mounted
 	for stage in $(STAGES); do docker build --build-arg STAGE=$$stage --build-arg FLAVOR=$(FLAVOR) \
 		--build-arg MODELS=$(MODELS) --tag syncline-$$stage:$(VERSION)$(SUFFIX) . || exit 1; done
+
+reference: install ## docs/reference.md: variables, metrics and error reasons, from the code
+	$(PYTHON) -m tools.reference
 
 lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/ruff check .

@@ -7,5 +7,5 @@ from services.runtime.config import ServerConfig
 
 @dataclass(frozen=True)
 class LipsyncConfig:
-    engine: str = "rewrite"
+    engine: str = "rewrite"  # by name; one that is unknown fails the start and lists those there are
     server: ServerConfig = ServerConfig(port=50053)

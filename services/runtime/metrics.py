@@ -42,10 +42,14 @@ class _GpuMemory(Collector):
         if torch is None or not torch.cuda.is_initialized():
             return
         free, total = torch.cuda.mem_get_info()
-        family = GaugeMetricFamily("syncline_gpu_memory_bytes", "Memory of the GPU", labels=["kind"])
-        family.add_metric(["used"], total - free)
-        family.add_metric(["total"], total)
-        yield family
+        yield gpu_memory(total - free, total)
+
+
+def gpu_memory(used: int, total: int) -> GaugeMetricFamily:
+    family = GaugeMetricFamily("syncline_gpu_memory_bytes", "Memory of the GPU: used, total", labels=["kind"])
+    family.add_metric(["used"], used)
+    family.add_metric(["total"], total)
+    return family
 
 
 REGISTRY.register(_GpuMemory())
