@@ -5,7 +5,7 @@ import threading
 
 import typer
 
-from syncline.cli import inspect, jobs, run, up
+from syncline.cli import inspect, jobs, run, top, up
 from syncline.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("list")(jobs.list_)
 app.command("cancel")(jobs.cancel)
 app.command("download")(jobs.download)
 app.command("inspect")(inspect.inspect)
+app.command("top")(top.top)
 
 
 def main() -> None:
