@@ -26,7 +26,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 models: install ## the default models, checked by SHA-256
-	$(PYTHON) -m services.runtime.models
+	$(PYTHON) -m services.runtime.fetching
 
 demo: models ## a lip-synced video from a free photo and a synthetic voice: out/demo.mp4, .report.json, .png
 	$(PYTHON) examples/demo.py

@@ -41,7 +41,7 @@ class FixedCost:
         self._seconds = seconds
         self._device = threading.Lock()
 
-    def restore(self, crops: Sequence[Crop], strength: float) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, owner: str) -> list[Crop]:
         with self._device:
             time.sleep(self._seconds)
         return [replace(crop, pixels=255 - crop.pixels) for crop in crops]

@@ -12,8 +12,23 @@ from syncline.v1 import decoder_pb2, media_pb2, orchestrator_pb2
 
 Name = TypeVar("Name", bound=StrEnum)
 
-# Options of a job that are numbers.
-_NUMBERS = ("crf", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion")
+# Options of a job that are numbers, and that are words.
+_NUMBERS = (
+    "crf",
+    "restorer_strength",
+    "mouth_intensity",
+    "smoothing",
+    "closure_strength",
+    "padding",
+    "idle_motion",
+    "start",
+    "end",
+    "video_bit_rate",
+    "max_lines",
+    "background_gain",
+    "source_gain",
+)
+_WORDS = ("preset", "profile", "container", "video_codec", "audio_codec", "background_audio")
 
 
 def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
@@ -26,20 +41,34 @@ def to_options(options: types.Options) -> orchestrator_pb2.JobOptions:
         if value is None:
             continue
         try:
-            if name == "face":
-                message.face.CopyFrom(to_face(value))
-            else:
-                setattr(message, name, _to_sync_mode(value) if name == "sync_mode" else value)
+            _set_option(message, name, value)
         except (TypeError, ValueError) as error:
             raise errors.InvalidOption(f"{name}={value!r}: {error}", {"option": name, "value": str(value)}) from error
     return message
 
 
-def _to_sync_mode(value: object) -> int:
-    modes = [mode.value for mode in types.SyncMode if mode is not types.SyncMode.UNKNOWN]
-    if str(value) not in modes:
-        raise ValueError(f"must be one of {', '.join(modes)}")
-    return orchestrator_pb2.SyncMode.Value(f"SYNC_MODE_{str(value).upper()}")
+def _set_option(message: orchestrator_pb2.JobOptions, name: str, value: Any) -> None:
+    match name:
+        case "face":
+            message.face.CopyFrom(to_face(value))
+        case "frame_rate":
+            rate = Fraction(value)
+            message.frame_rate.numerator, message.frame_rate.denominator = rate.numerator, rate.denominator
+        case "background_audio" if isinstance(value, types.Asset):
+            message.background_audio = value.digest
+        case "sync_mode":
+            message.sync_mode = _to_enum(types.SyncMode, orchestrator_pb2.SyncMode, "SYNC_MODE_", value)
+        case "fps_mode":
+            message.fps_mode = _to_enum(types.FpsMode, orchestrator_pb2.FpsMode, "FPS_MODE_", value)
+        case _:
+            setattr(message, name, value)
+
+
+def _to_enum(names: type[StrEnum], wire: Any, prefix: str, value: object) -> Any:
+    known = [member.value for member in names if member.value != "unknown"]
+    if str(value) not in known:
+        raise ValueError(f"must be one of {', '.join(known)}")
+    return wire.Value(f"{prefix}{str(value).upper()}")
 
 
 def to_face(face: object) -> orchestrator_pb2.FaceChoice:
@@ -132,10 +161,13 @@ def from_person(message: orchestrator_pb2.Person) -> types.Person:
 
 def _from_options(message: orchestrator_pb2.JobOptions) -> types.JobOptions:
     sync_mode = _from_enum(types.SyncMode, orchestrator_pb2.SyncMode, "SYNC_MODE_", message.sync_mode)
+    fps_mode = _from_enum(types.FpsMode, orchestrator_pb2.FpsMode, "FPS_MODE_", message.fps_mode)
     return types.JobOptions(
         sync_mode=sync_mode if message.sync_mode else None,
-        preset=message.preset or None,
+        fps_mode=fps_mode if message.fps_mode else None,
+        frame_rate=_from_rational(message.frame_rate) if message.HasField("frame_rate") else None,
         **{name: getattr(message, name) for name in _NUMBERS if message.HasField(name)},
+        **{name: getattr(message, name) or None for name in _WORDS},
         face=_from_face(message.face),
     )
 

@@ -24,12 +24,15 @@
     │   ├── BlobUnusable            a prepared source or plan was made by another engine or version
     │   ├── JobNotDone              the job has no result
     │   ├── ModelMissing            a model file is not there; `make models` fetches it
-    │   └── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
+    │   ├── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
+    │   ├── ModelMismatch           a model file holds another network's weights, or none
+    │   └── ModelForbidden          the model's licence allows no commercial use, and this deployment wants that
     ├── Conflict                    ABORTED: another request or worker was first
     │   ├── RequestReused           the request_id was used for a different job
     │   └── LeaseLost               another worker has taken the work over
     ├── Exhausted                   RESOURCE_EXHAUSTED: try again later
     │   ├── BatchTooLarge           a message or batch is above the stream's limit
+    │   ├── DeviceExhausted         the GPU or other device has no memory for even one item
     │   └── DiskFull
     ├── Unavailable                 UNAVAILABLE: try again
     │   ├── ServiceUnavailable      a service cannot be reached or broke off
@@ -173,6 +176,14 @@ class ModelAltered(FailedPrecondition):
     """A model file does not have its SHA-256; `make models` fetches it again."""
 
 
+class ModelMismatch(FailedPrecondition):
+    """A model file holds another network's weights, or none."""
+
+
+class ModelForbidden(FailedPrecondition):
+    """The model's licence allows no commercial use, and this deployment wants that."""
+
+
 class Conflict(SynclineError):
     """Another request or worker was first."""
 
@@ -198,6 +209,10 @@ class BatchTooLarge(Exhausted):
     """A message or batch is above the stream's limit."""
 
     retryable = False  # the same batch will be too large again
+
+
+class DeviceExhausted(Exhausted):
+    """The GPU or other device has no memory for even one item."""
 
 
 class DiskFull(Exhausted):

@@ -15,6 +15,17 @@ class SyncMode(StrEnum):
     CUT_OFF = "cut_off"  # ends with the shorter of the two
     LOOP = "loop"  # as long as the speech; a short video starts again
     BOUNCE = "bounce"  # as long as the speech; a short video plays backwards, then forwards, and so on
+    HOLD = "hold"  # as long as the speech; of a short video the last frame stays and goes on speaking
+    SILENCE = "silence"  # as long as the video; silence after the speech
+    REMAP = "remap"  # as long as the speech; the video plays slower or faster to fit
+    UNKNOWN = "unknown"  # the server's default, or a mode that this version does not know
+
+
+class FpsMode(StrEnum):
+    """When the result shows its frames."""
+
+    PASSTHROUGH = "passthrough"  # as the source does; a variable frame rate stays variable
+    CFR = "cfr"  # at a constant rate
     UNKNOWN = "unknown"  # the server's default, or a mode that this version does not know
 
 
@@ -90,7 +101,7 @@ class Speaker:
 class Options(TypedDict, total=False):
     """A job's options as keyword arguments; left out or None means the server's default."""
 
-    sync_mode: SyncMode | Literal["cut_off", "loop", "bounce"] | None
+    sync_mode: SyncMode | Literal["cut_off", "loop", "bounce", "hold", "silence", "remap"] | None
     crf: int | None
     preset: str | None
     restorer_strength: float | None
@@ -100,6 +111,19 @@ class Options(TypedDict, total=False):
     padding: float | None
     idle_motion: float | None
     face: Face | None
+    fps_mode: FpsMode | Literal["passthrough", "cfr"] | None
+    frame_rate: Fraction | int | str | None
+    start: float | None
+    end: float | None
+    profile: str | None
+    container: str | None
+    video_codec: str | None
+    video_bit_rate: int | None
+    max_lines: int | None
+    audio_codec: str | None
+    background_audio: Asset | str | None
+    background_gain: float | None
+    source_gain: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +131,8 @@ class JobOptions:
     """A job's options as the server holds them; None stands for its default."""
 
     sync_mode: SyncMode | None = None
-    crf: int | None = None  # x264 constant rate factor, 0 to 51: lower is better and larger
-    preset: str | None = None  # x264 preset, ultrafast to veryslow
+    crf: int | None = None  # constant rate factor: lower is better and larger
+    preset: str | None = None  # ultrafast to veryslow, as x264 names them
     restorer_strength: float | None = None  # 0 to 1
     mouth_intensity: float | None = None  # 0.5 to 1.5: how far the mouth goes from rest
     smoothing: float | None = None  # 0 to 1: how calmly it moves
@@ -116,6 +140,19 @@ class JobOptions:
     padding: float | None = None  # 0.5 to 1.5: how far the new part reaches round mouth and jaw
     idle_motion: float | None = None  # 0 to 1: how much the head of a photo moves by itself; above 0 it blinks
     face: Face | None = None
+    fps_mode: FpsMode | None = None
+    frame_rate: Fraction | None = None  # frames per second, of a constant rate
+    start: float | None = None  # seconds from the video's first frame on, from which it is used
+    end: float | None = None  # and until which
+    profile: str | None = None  # draft-720p, standard, publish-1080p or master
+    container: str | None = None  # mp4, mov, mkv or webm
+    video_codec: str | None = None  # h264, hevc, av1, vp9 or ffv1
+    video_bit_rate: int | None = None  # bits per second, instead of crf
+    max_lines: int | None = None  # pixels of the shorter side, to which larger pictures are scaled down
+    audio_codec: str | None = None  # aac, opus, flac, pcm or copy
+    background_audio: str | None = None  # digest of what plays under the speech
+    background_gain: float | None = None  # decibels
+    source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,12 @@ SERVICES = ("orchestrator", "decoder", "detector", "lipsync", "restorer")
 
 COMMON = {
     "SYNCLINE_LOG": ("console on a terminal, else json", "how log lines look"),
+    "SYNCLINE_MANIFEST": ("models.toml beside the services", "the list of models"),
     "SYNCLINE_MODELS": ("models/ beside the services", "the folder of the model files"),
+    "SYNCLINE_MODELS_OFFLINE": (
+        "",
+        "folders that `make models` takes files from before the network, separated as in PATH",
+    ),
     "SYNCLINE_TRACE_FILE": ("", "a file that spans are appended to, as JSON, one a line"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "the OpenTelemetry collector that spans go to, by gRPC"),
     "OTEL_TRACES_SAMPLER": ("parentbased_always_on", "which traces are recorded, as OpenTelemetry defines"),

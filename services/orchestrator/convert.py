@@ -1,15 +1,18 @@
 """Records <-> wire."""
 
+from typing import Any
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import Asset
 from services.orchestrator.choice import AUTO, FaceBox, FaceChoice, Speaker
 from services.orchestrator.naming import find_box
-from services.orchestrator.options import RANGES, JobOptions
+from services.orchestrator.options import RANGES, FpsMode, JobOptions
 from services.orchestrator.persons import Person, find_spans
 from services.orchestrator.records import EventRecord, JobRecord, JobState
 from services.orchestrator.timeline import SyncMode
+from services.runtime.convert import from_fraction, to_fraction
 from services.runtime.refusal import Refusal
 from syncline.errors import CATALOGUE, to_status
 from syncline.v1 import lipsync_pb2
@@ -35,7 +38,12 @@ _SYNC_MODES = (
     pb.SYNC_MODE_CUT_OFF,
     pb.SYNC_MODE_LOOP,
     pb.SYNC_MODE_BOUNCE,
+    pb.SYNC_MODE_HOLD,
+    pb.SYNC_MODE_SILENCE,
+    pb.SYNC_MODE_REMAP,
 )
+_FPS_MODES = (pb.FPS_MODE_UNSPECIFIED, pb.FPS_MODE_PASSTHROUGH, pb.FPS_MODE_CFR)
+_NAMES = ("preset", "profile", "container", "video_codec", "audio_codec", "background_audio")  # options that are words
 
 
 def to_job_id(name: str) -> str:
@@ -49,18 +57,20 @@ def to_job_id(name: str) -> str:
 def to_options(job: pb.Job) -> JobOptions:
     """Raises Refusal INVALID_OPTION."""
     options = job.options
-    if not 0 <= int(options.sync_mode) < len(_SYNC_MODES):
-        raise Refusal("INVALID_OPTION", f"sync_mode {options.sync_mode} is not known", field="sync_mode")
-    default = JobOptions()
+    for field, modes in (("sync_mode", _SYNC_MODES), ("fps_mode", _FPS_MODES)):
+        if not 0 <= int(getattr(options, field)) < len(modes):
+            raise Refusal("INVALID_OPTION", f"{field} {getattr(options, field)} is not known", field=field)
     # The wire's floats have seven digits.
-    numbers = {name: round(getattr(options, name), 6) for name in RANGES if options.HasField(name)}
-    return JobOptions(
-        sync_mode=SyncMode(int(options.sync_mode)) if options.sync_mode else default.sync_mode,
-        preset=options.preset or default.preset,
-        **numbers,
-        face=_to_face(options.face),
-        speakers=tuple(Speaker(_to_face(speaker.face), speaker.audio, speaker.start) for speaker in job.speakers),
-    )
+    given: dict[str, Any] = {name: round(getattr(options, name), 6) for name in RANGES if options.HasField(name)}
+    given |= {name: getattr(options, name) for name in _NAMES if getattr(options, name)}
+    if options.sync_mode:
+        given["sync_mode"] = SyncMode(int(options.sync_mode))
+    if options.fps_mode:
+        given["fps_mode"] = FpsMode(int(options.fps_mode))
+    if rate := to_fraction(options.frame_rate):
+        given["frame_rate"] = rate
+    speakers = tuple(Speaker(_to_face(speaker.face), speaker.audio, speaker.start) for speaker in job.speakers)
+    return JobOptions.choose(**given, face=_to_face(options.face), speakers=speakers)
 
 
 def to_expression(options: JobOptions) -> lipsync_pb2.Expression:
@@ -81,7 +91,8 @@ def list_assets(job: pb.Job, options: JobOptions) -> list[str]:
     faces = [options.face, *(speaker.face for speaker in options.speakers)]
     references = [face.reference for face in faces if face.reference is not None]
     audios = [speaker.audio for speaker in options.speakers] or [job.audio]
-    return [job.video, *audios, *references]
+    background = [options.background_audio] if options.background_audio else []
+    return [job.video, *audios, *references, *background]
 
 
 def _to_face(face: pb.FaceChoice) -> FaceChoice:
@@ -120,8 +131,9 @@ def from_job(job: JobRecord) -> pb.Job:
         audio=job.audio,
         options=pb.JobOptions(
             sync_mode=_SYNC_MODES[options.sync_mode],
-            preset=options.preset,
-            **{name: getattr(options, name) for name in RANGES},
+            fps_mode=_FPS_MODES[options.fps_mode],
+            frame_rate=from_fraction(options.frame_rate),
+            **{name: getattr(options, name) for name in (*RANGES, *_NAMES)},
             face=_from_face(options.face),
         ),
         speakers=[

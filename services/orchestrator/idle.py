@@ -14,7 +14,7 @@ import numpy as np
 from services.orchestrator.compositing import CropWindow
 from services.orchestrator.eyelids import close_eyes, find_eyes, measure_closing, schedule_blinks
 from services.orchestrator.faces import SpeakerTrack
-from services.orchestrator.timeline import PHOTO_RATE
+from services.orchestrator.timeline import Timeline
 from services.runtime.frames import Frame, FrameFormat
 
 NOT_A_PHOTO = "idle_motion moves the head of a photo; this is a video, whose head moves as it was filmed."
@@ -36,7 +36,7 @@ _ROUNDS = 5  # in which the place that a point moves to is found
 
 
 def move_photo(
-    tracks: Sequence[SpeakerTrack], frame_format: FrameFormat, frame_count: int, strength: float, seed: str
+    tracks: Sequence[SpeakerTrack], frame_format: FrameFormat, timeline: Timeline, strength: float, seed: str
 ) -> "list[IdleMotion]":
     """The idle motions of a photo's speaking faces, of those that are seen."""
     motions = []
@@ -44,7 +44,7 @@ def move_photo(
         window, mesh = track.windows[0], track.crop_mesh(0)
         if window is not None and mesh is not None:
             frame_mesh = mesh / np.float32(window.crop_scale) + np.array([window.x, window.y, 0], np.float32)
-            motions.append(IdleMotion(frame_mesh, frame_format, frame_count, strength, f"{seed} {number}"))
+            motions.append(IdleMotion(frame_mesh, frame_format, timeline, strength, f"{seed} {number}"))
     return motions
 
 
@@ -69,9 +69,10 @@ class IdleMotion:
     """
 
     def __init__(
-        self, mesh: np.ndarray, frame_format: FrameFormat, frame_count: int, strength: float, seed: str
+        self, mesh: np.ndarray, frame_format: FrameFormat, timeline: Timeline, strength: float, seed: str
     ) -> None:
         self.key = [VERSION, strength, seed]
+        self._rate = float(timeline.frame_rate)
         self._mesh, self._size = mesh, (frame_format.width, frame_format.height)
         random = np.random.default_rng(list(hashlib.sha256(seed.encode()).digest()))
         low, high = np.log(_FREQUENCIES)
@@ -81,7 +82,7 @@ class IdleMotion:
         heights = self._frequencies**-0.5
         spreads = strength * _SPREADS / np.sqrt((heights**2).sum(axis=1) / 2)
         self._heights = heights * spreads[:, None]
-        self.blinks = schedule_blinks(frame_count / PHOTO_RATE, PHOTO_RATE, random)
+        self.blinks = schedule_blinks(float(timeline.end), self._rate, random)
         self._eyes = find_eyes(mesh)
         top, bottom, left, right = (mesh[point, :2].astype(np.float64) for point in _FACE_OVAL)
         self._middle = (top + bottom + left + right) / 4
@@ -94,7 +95,7 @@ class IdleMotion:
     def move_picture(self, photo: Frame, number: int) -> Frame:
         """The photo as output frame `number` shows it."""
         planes = photo.planes
-        closing = measure_closing(self.blinks, number / PHOTO_RATE)
+        closing = measure_closing(self.blinks, number / self._rate)
         if closing > 0:
             planes = close_eyes(planes, self._eyes, closing)
         movement = self._move(number)
@@ -116,7 +117,7 @@ class IdleMotion:
 
     def _move(self, number: int) -> np.ndarray:
         """Yaw, pitch and roll in radians, and the way right and down in pixels. (5,)"""
-        time = number / PHOTO_RATE
+        time = number / self._rate
         waves = self._heights * np.sin(2 * np.pi * self._frequencies * time + self._phases)
         begun = min(time / _START_SECONDS, 1.0)
         movement = waves.sum(axis=1) * begun * begun * (3 - 2 * begun)

@@ -15,10 +15,11 @@ from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore, Asset
+from services.orchestrator.assembling import CopiedSound, EncodedSound, SoundTrack, assemble
 from services.orchestrator.cast_report import report_faces
 from services.orchestrator.casting import Cast, Casting
 from services.orchestrator.convert import to_expression
-from services.orchestrator.encoding import EncodeSettings, assemble
+from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
@@ -28,7 +29,8 @@ from services.orchestrator.planning import find_plan, plan_timeline, speech_dura
 from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
 from services.orchestrator.rendering import Mouth, RenderJob, render_segment
 from services.orchestrator.report import build_report, describe_engine
-from services.orchestrator.sound import open_sound
+from services.orchestrator.sound import SoundPart, open_sound
+from services.orchestrator.soundtrack import NO_SOURCE_SOUND, check_copy, choose_codec, list_sounds
 from services.orchestrator.source import (
     SPEECH_RATE,
     Prepared,
@@ -73,6 +75,7 @@ class _Known:
     """
 
     info: decoder_pb2.MediaInfo
+    sounds: Mapping[str, decoder_pb2.MediaInfo]  # by digest
     analysis: Analysis
     cast: Cast
     timeline: Timeline
@@ -119,8 +122,9 @@ class JobRun:
         with _timed(seconds, "assemble"):
             self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
             segments = await in_thread(self.store.list_segments, self.job.id)
-            result = await self._assemble(known.cast, render.timeline, segments, metadata)
+            result = await self._assemble(known, options, segments, metadata)
         notes = [NOT_A_PHOTO] if options.idle_motion and not known.is_photo else []
+        notes += [NO_SOURCE_SOUND] if options.source_gain is not None and not known.info.HasField("audio") else []
         faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
         report = build_report(
             self.job, options, known.info, render.timeline, segments, faces, engines, seconds, result, notes
@@ -134,7 +138,7 @@ class JobRun:
         with _timed(seconds, "inspect"):
             self.progress.enter(Phase.INSPECT)
             audios = dict.fromkeys(speaker.audio for speaker in options.speakers) or [self.job.audio]
-            info = await self._inspect(list(audios), metadata)
+            info, sounds = await self._inspect(options, list(audios), metadata)
             heard = {audio: await find_speech(self.stages, self.artifacts, audio, metadata) for audio in audios}
         with _timed(seconds, "analyse"):
             self.progress.enter(Phase.ANALYSE, info.video.frame_count)
@@ -158,14 +162,14 @@ class JobRun:
                     await find_prepared(self.stages, self.artifacts, source, metadata, self.progress.advance)
                 )
         speeches = [heard[role.audio] for role in cast.roles]
-        return _Known(info, analysis, cast, timeline, speeches, tracks, prepared)
+        return _Known(info, sounds, analysis, cast, timeline, speeches, tracks, prepared)
 
     async def _plan(self, known: _Known, options: JobOptions, metadata: Metadata) -> RenderJob:
         timeline, expression, mouths = known.timeline, to_expression(options), []
         idle: list[IdleMotion] = []
         if options.idle_motion and known.is_photo:
             seed = self.job.video + self.job.audio
-            idle = move_photo(known.tracks, known.analysis.format, timeline.frame_count, options.idle_motion, seed)
+            idle = move_photo(known.tracks, known.analysis.format, timeline, options.idle_motion, seed)
         elif options.idle_motion:
             await in_thread(self.store.note, self.lease, NOT_A_PHOTO)
         samples = int(timeline.duration * SPEECH_RATE)
@@ -189,24 +193,32 @@ class JobRun:
                 options.crf,
                 options.preset,
                 to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
+                codec=options.video_codec,
+                bit_rate=options.video_bit_rate,
+                max_lines=options.max_lines,
             ),
             restorer_strength=options.restorer_strength,
             expression=expression,
             idle=idle,
         )
 
-    async def _inspect(self, audios: Sequence[str], metadata: Metadata) -> decoder_pb2.MediaInfo:
-        """Facts about the video; every speech is known to hold sound. Says all that is wrong before time is spent."""
+    async def _inspect(
+        self, options: JobOptions, audios: Sequence[str], metadata: Metadata
+    ) -> tuple[decoder_pb2.MediaInfo, dict[str, decoder_pb2.MediaInfo]]:
+        """Facts about the video and, by digest, about all sounds. Says all that is wrong before time is spent."""
         info = await self.stages.inspect(self.job.video, metadata)
         if not info.HasField("video"):
             raise Refusal("NO_VIDEO", "the file given as video has sound but no pictures", digest=self.job.video)
-        for audio in audios:
-            sound = await self.stages.inspect(audio, metadata)
-            if not sound.HasField("audio"):
-                raise Refusal("NO_AUDIO", "the file given as speech has no sound", digest=audio)
+        sounds = {}
+        for name, audio in [("speech", audio) for audio in audios] + [("background_audio", options.background_audio)]:
+            if audio is not None:
+                sounds[audio] = await self.stages.inspect(audio, metadata)
+                if not sounds[audio].HasField("audio"):
+                    raise Refusal("NO_AUDIO", f"the file given as {name} has no sound", digest=audio)
+        check_copy(options, sounds[audios[0]])
         for advice in info.advice:
             await in_thread(self.store.note, self.lease, f"{advice.code}: {advice.message}")
-        return info
+        return info, sounds
 
     async def _own_speech(self, info: decoder_pb2.MediaInfo, metadata: Metadata) -> np.ndarray | None:
         if not info.HasField("audio"):
@@ -267,15 +279,28 @@ class JobRun:
         return all(segment.result is not None for segment in segments)
 
     async def _assemble(
-        self, cast: Cast, timeline: Timeline, segments: list[SegmentRecord], metadata: Metadata
+        self,
+        known: _Known,
+        options: JobOptions,
+        segments: list[SegmentRecord],
+        metadata: Metadata,
     ) -> Asset:
-        """The finished video: the segments' pictures and the speech."""
+        """The finished video: the segments' pictures and all that is heard."""
         paths = [self.artifacts.path_of(segment.result.digest) for segment in segments if segment.result]
-        speeches = list(dict.fromkeys((role.audio, role.start) for role in cast.roles))
-        async with open_sound(self.stages, self.artifacts, speeches, timeline.duration, metadata) as sound:
-            with self.artifacts.scratch(suffix=".mp4") as path:
-                await in_thread(assemble, paths, timeline, sound.blocks(), sound.rate, path)
-                return await in_thread(self.artifacts.adopt, path)
+        duration = known.timeline.duration
+        speeches = dict.fromkeys(SoundPart(role.audio, Fraction(role.start)) for role in known.cast.roles)
+        sounds = list_sounds(options, list(speeches), self.job.video, known.info, known.analysis)
+        codec = choose_codec(options, sounds, known.sounds[sounds[0].asset], duration)
+        async with contextlib.AsyncExitStack() as stack:
+            path = stack.enter_context(self.artifacts.scratch(suffix=f".{options.container}"))
+            track: SoundTrack = CopiedSound(self.artifacts.path_of(sounds[0].asset))
+            if codec != "copy":
+                sound = await stack.enter_async_context(
+                    open_sound(self.stages, self.artifacts, sounds, duration, metadata)
+                )
+                track = EncodedSound(sound.blocks(), sound.rate, codec)
+            await in_thread(assemble, paths, known.timeline, track, path, options.container)
+            return await in_thread(self.artifacts.adopt, path)
 
 
 async def claim(

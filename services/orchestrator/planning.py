@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,10 +14,18 @@ from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.idle import IdleMotion, move_mesh
-from services.orchestrator.options import JobOptions
+from services.orchestrator.options import FpsMode, JobOptions
 from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
 from services.orchestrator.stages import Metadata, Stages
-from services.orchestrator.timeline import Timeline, build_photo_timeline, build_timeline
+from services.orchestrator.timeline import (
+    PHOTO_RATE,
+    Timeline,
+    build_photo_timeline,
+    build_timeline,
+    keep_range,
+    nearest_standard_rate,
+    to_constant_rate,
+)
 from services.runtime.convert import from_fraction, from_mesh, to_fraction
 from services.runtime.frames import view_bytes
 from services.runtime.streams import blob_chunks, in_thread
@@ -29,13 +38,27 @@ _POINTS_BATCH = 32
 def plan_timeline(info: decoder_pb2.MediaInfo, analysis: Analysis, duration: Fraction, options: JobOptions) -> Timeline:
     """`duration`: of the speech, in seconds."""
     if info.kind == decoder_pb2.MediaInfo.KIND_PHOTO or len(analysis.pts) == 1:
-        return build_photo_timeline(duration)
+        return build_photo_timeline(duration, options.frame_rate or PHOTO_RATE)
+    first, after = find_range(analysis, options)
+    mean = mean_frame_duration(info, analysis)
+    timeline = build_timeline(analysis.pts[first:after], analysis.time_base, mean, duration, options.sync_mode)
+    timeline = replace(timeline, source=timeline.source + first)
+    if options.fps_mode is FpsMode.PASSTHROUGH:
+        return timeline
+    return to_constant_rate(timeline, options.frame_rate or nearest_standard_rate(1 / mean))
+
+
+def find_range(analysis: Analysis, options: JobOptions) -> tuple[int, int]:
+    """The first frame that is used, and the first one after them. Raises Refusal INVALID_OPTION where there is none."""
+    times = (None if time is None else Fraction(str(time)) for time in (options.start, options.end))
+    return keep_range(analysis.pts, analysis.time_base, *times)
+
+
+def mean_frame_duration(info: decoder_pb2.MediaInfo, analysis: Analysis) -> Fraction:
+    """In seconds."""
     rate = to_fraction(info.video.frame_rate)
-    mean = _mean_frame_duration(analysis) if rate is None else 1 / rate
-    return build_timeline(analysis.pts, analysis.time_base, mean, duration, options.sync_mode)
-
-
-def _mean_frame_duration(analysis: Analysis) -> Fraction:
+    if rate is not None:
+        return 1 / rate
     return int(analysis.pts[-1] - analysis.pts[0]) * analysis.time_base / (len(analysis.pts) - 1)
 
 

@@ -54,6 +54,7 @@ def build_report(
         "settings": {
             **options.to_json(),
             "sync_mode": options.sync_mode.name.lower(),
+            "fps_mode": options.fps_mode.name.lower(),
         },
         "notes": list(notes),
         "frames": report_frames([(segment.details or {}).get("outcomes", ()) for segment in segments]),

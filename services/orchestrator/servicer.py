@@ -23,7 +23,6 @@ from services.orchestrator.store import JobStore
 from services.orchestrator.worker import Worker
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
-from services.runtime.tracing import link_job
 from syncline.v1 import orchestrator_pb2 as pb
 from syncline.v1 import orchestrator_pb2_grpc
 
@@ -106,7 +105,6 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         job = await in_thread(
             self._store.create_job, wanted.video, wanted.audio, options.to_json(), request.request_id or None
         )
-        link_job(job.id)
         return pb.CreateJobResponse(job=from_job(job))
 
     async def GetJob(self, request: pb.GetJobRequest, context: grpc.aio.ServicerContext) -> pb.GetJobResponse:

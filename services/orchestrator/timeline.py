@@ -1,7 +1,7 @@
 """The output timeline: which source frame is shown when. Exact: times are integers in a rational time base."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 from itertools import pairwise
@@ -13,6 +13,15 @@ from services.runtime.refusal import Refusal
 PHOTO_RATE = 25  # frames per second of a video made from a photo
 SEGMENT_SECONDS = Fraction(4)
 MAX_RATE = 1000  # frames per second; beyond it a file's clock is broken, and looping it would never end
+SPEEDS = (Fraction(1, 2), Fraction(2))  # slowest and fastest that a remapped video may play
+_FINE_RATE = 10_000  # ticks per second, from which a frame can be moved by any factor unseen
+STANDARD_RATES = tuple(
+    Fraction(*rate)
+    for rate in (
+        (10,), (12,), (15,), (24000, 1001), (24,), (25,), (30000, 1001), (30,), (48,), (50,), (60000, 1001), (60,),
+        (100,), (120000, 1001), (120,),
+    )
+)  # frames per second  # fmt: skip
 
 
 class SyncMode(IntEnum):
@@ -21,6 +30,9 @@ class SyncMode(IntEnum):
     CUT_OFF = 1
     LOOP = 2
     BOUNCE = 3
+    HOLD = 4
+    SILENCE = 5
+    REMAP = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +78,9 @@ class SegmentSpan:
     frame_count: int
 
 
-def build_photo_timeline(speech_duration: Fraction) -> Timeline:
-    """One picture for as long as the speech lasts."""
-    return _repeat(np.zeros(1, np.int64), np.zeros(1, np.int64), 1, Fraction(1, PHOTO_RATE), speech_duration)
+def build_photo_timeline(speech_duration: Fraction, rate: Fraction | int = PHOTO_RATE) -> Timeline:
+    """One picture for as long as the speech lasts, `rate` frames per second."""
+    return _repeat(np.zeros(1, np.int64), np.zeros(1, np.int64), 1, 1 / Fraction(rate), speech_duration)
 
 
 def build_timeline(
@@ -84,9 +96,11 @@ def build_timeline(
     the mean) is the length of the source's last frame, taken to the nearest tick.
 
     A loop starts again where the last frame ends. A bounce mirrors the timestamps at the last frame's and at the first
-    frame's start: the frame at a turning point is shown once, for as long as its neighbour on the way back.
+    frame's start: the frame at a turning point is shown once, for as long as its neighbour on the way back. A hold
+    goes on with the last frame, at the mean rate: lips still move on it. A remap plays the video slower or faster, to
+    last as long as the speech. Silence shows the whole video, whatever the speech's length.
 
-    Raises Refusal NO_VIDEO, EMPTY_AUDIO, UNSUPPORTED_MEDIA.
+    Raises Refusal NO_VIDEO, EMPTY_AUDIO, UNSUPPORTED_MEDIA, INVALID_OPTION (a remap beyond SPEEDS).
     """
     if not len(pts):
         raise Refusal("NO_VIDEO", "The video has no frames.")
@@ -101,6 +115,8 @@ def build_timeline(
         raise Refusal("UNSUPPORTED_MEDIA", f"The video claims more than {MAX_RATE} frames per second.")
 
     order = np.arange(len(starts), dtype=np.int64)
+    if speech_duration <= 0:
+        raise Refusal("EMPTY_AUDIO", "The speech has no length.")
     match sync_mode:
         case SyncMode.CUT_OFF:
             return _repeat(starts, order, end, time_base, min(speech_duration, end * time_base))
@@ -113,6 +129,63 @@ def build_timeline(
             return _repeat(there_and_back, order, int(turn), time_base, speech_duration)
         case SyncMode.BOUNCE:
             return _repeat(starts, order, end, time_base, speech_duration)
+        case SyncMode.HOLD:
+            step = max(frame_duration / time_base, Fraction(1))  # ticks
+            missing = max(0, -(-(speech_duration / time_base - end) // step))
+            held = [end + int(number * step) for number in range(missing)]
+            starts = np.concatenate([starts, np.array(held, np.int64)])
+            order = np.concatenate([order, np.full(missing, order[-1])])
+            return _repeat(starts, order, end + -(-missing * step // 1), time_base, speech_duration)
+        case SyncMode.SILENCE:
+            return _repeat(starts, order, end, time_base, end * time_base)
+        case SyncMode.REMAP:
+            return _remap(starts, order, end, time_base, speech_duration)
+
+
+def _remap(starts: np.ndarray, order: np.ndarray, end: int, time_base: Fraction, duration: Fraction) -> Timeline:
+    speed = end * time_base / duration
+    slowest, fastest = SPEEDS
+    if not slowest <= speed <= fastest:
+        message = (
+            f"The video would have to play at {float(speed):.2f} times its speed to last as long as the speech "
+            f"({float(duration):.1f} s); sync_mode remap goes from {float(slowest):g} to {float(fastest):g}."
+        )
+        raise Refusal("INVALID_OPTION", message, field="sync_mode")
+    finer = -(-_FINE_RATE * time_base // 1)  # whole, 1 or more
+    scale = finer / speed  # fine ticks per tick
+    moved = np.array([round(int(start) * scale) for start in starts], np.int64)
+    return Timeline(moved, order, time_base / finer, max(1, round(end * scale) - int(moved[-1])), duration)
+
+
+def keep_range(pts: np.ndarray, time_base: Fraction, start: Fraction | None, end: Fraction | None) -> tuple[int, int]:
+    """First frame of the part of a video between `start` and `end`, and the first one after it.
+
+    Both in seconds from the video's first frame on. Raises Refusal INVALID_OPTION where there is no frame.
+    """
+    ticks = pts - pts[0]
+    first = 0 if start is None else int(np.searchsorted(ticks, -(-start // time_base)))
+    after = len(pts) if end is None else int(np.searchsorted(ticks, -(-end // time_base)))
+    if first >= after:
+        length = float(int(ticks[-1]) * time_base)
+        message = f"No frame of the video lies between start and end: its last one begins at {length:.2f} s."
+        raise Refusal("INVALID_OPTION", message, field="start")
+    return first, after
+
+
+def to_constant_rate(timeline: Timeline, rate: Fraction) -> Timeline:
+    """The timeline with frames every 1 / rate seconds, each showing what was to be seen when it begins."""
+    time_base, step = Fraction(1, rate.numerator), rate.denominator
+    count = max(1, -(-min(timeline.duration, timeline.end) * rate // 1))
+    starts = np.arange(count, dtype=np.int64) * step
+    # Exact: the place of k * step / numerator among the timeline's ticks.
+    ticks = [int(start * time_base // timeline.time_base) for start in starts.tolist()]
+    shown = np.searchsorted(timeline.pts, np.array(ticks, np.int64), side="right") - 1
+    return replace(timeline, pts=starts, source=timeline.source[shown], time_base=time_base, last_duration=step)
+
+
+def nearest_standard_rate(rate: Fraction) -> Fraction:
+    """Frames per second that players and editors know."""
+    return min(STANDARD_RATES, key=lambda standard: abs(standard / rate - 1))
 
 
 def _repeat(starts: np.ndarray, order: np.ndarray, period: int, time_base: Fraction, duration: Fraction) -> Timeline:

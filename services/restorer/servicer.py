@@ -7,10 +7,12 @@ import grpc
 
 from services.restorer.engines import Engine
 from services.runtime.convert import from_crops, from_engine_info, to_crops
+from services.runtime.engine import choose_engine
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
-from services.runtime.streams import ServerStream, check_engine, grant_terms, in_thread
+from services.runtime.streams import ServerStream, grant_terms, in_thread
+from services.runtime.tracing import trace_of
 from services.runtime.wire import Packet
 from syncline.v1 import restorer_pb2 as pb
 from syncline.v1 import restorer_pb2_grpc
@@ -19,8 +21,8 @@ from syncline.v1 import restorer_pb2_grpc
 class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
     service_name = "syncline.v1.RestorerService"
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, *engines: Engine) -> None:
+        self._engines = engines  # the first is the default
 
     def register(self, server: grpc.aio.Server) -> None:
         restorer_pb2_grpc.add_RestorerServiceServicer_to_server(self, server)
@@ -28,13 +30,16 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
     async def GetCapabilities(
         self, request: pb.RestorerServiceGetCapabilitiesRequest, context: grpc.aio.ServicerContext
     ) -> pb.RestorerServiceGetCapabilitiesResponse:
-        return pb.RestorerServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
+        return pb.RestorerServiceGetCapabilitiesResponse(
+            engines=[from_engine_info(engine.info) for engine in self._engines]
+        )
 
     async def Restore(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
         wanted = await stream.read_open()
-        check_engine(wanted.engine, self._engine.info)
-        terms = grant_terms(self._engine.info, wanted.transports)
+        engine = choose_engine(wanted.engine, self._engines)
+        caller = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
+        terms = grant_terms(engine.info, wanted.transports)
         yield Packet(pb.RestoreResponse(opened=pb.RestoreOpened(terms=terms)))
         async for _, packet in stream.packets("crops"):
             request = packet.message
@@ -42,7 +47,8 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
             if not 0 <= strength <= 1:
                 raise Refusal("INVALID_OPTION", f"strength is {strength:g}; the range is 0 to 1", field="strength")
             crops = to_crops(request.crops, packet.data, PixelFormat.RGBA32)
-            restored = await in_thread(self._engine.restore, crops, strength)
+            owner = trace_of(request.traceparent) or str(caller)  # a worker's one stream serves many jobs
+            restored = await in_thread(engine.restore, crops, strength, owner)
             stream.answered(len(restored))
             batch, payload = from_crops(request.crops.sequence, restored)
             yield Packet(pb.RestoreResponse(crops=batch), payload)

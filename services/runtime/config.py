@@ -52,7 +52,10 @@ def _read_nested(kind: Any, prefix: str, environ: Mapping[str, str], default: An
         name = f"{prefix}{field.name.upper()}"
         if name in environ:
             values[field.name] = _cast(types[field.name], name, environ[name])
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigError as error:  # its message begins with the field
+        raise ConfigError(f"{prefix}{error}") from error
 
 
 def _cast(kind: Any, name: str, text: str) -> Any:

@@ -1,6 +1,11 @@
-"""What every engine tells about itself."""
+"""What every engine tells about itself, and how one of several is chosen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from services.runtime.config import ConfigError
+from services.runtime.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +24,28 @@ class EngineInfo:
     name: str
     version: str
     models: tuple[ModelInfo, ...] = ()
+
+
+class Described(Protocol):
+    @property
+    def info(self) -> EngineInfo: ...
+
+
+Engine = TypeVar("Engine", bound=Described)
+
+
+def choose_engine(wanted: str, engines: Sequence[Engine]) -> Engine:
+    """The engine of that name, the first for an empty one. Raises Refusal UNKNOWN_ENGINE with the names there are."""
+    for engine in engines:
+        if wanted in ("", engine.info.name):
+            return engine
+    names = ", ".join(engine.info.name for engine in engines)
+    raise Refusal("UNKNOWN_ENGINE", f"no engine {wanted!r} here; there is: {names}", engines=names)
+
+
+def split_names(names: str) -> list[str]:
+    """The engines that a variable lists, separated by commas. Raises ConfigError for none, or one named twice."""
+    split = [name.strip() for name in names.split(",") if name.strip()]
+    if not split or len(set(split)) != len(split):
+        raise ConfigError(f"ENGINE={names!r} must name engines, each once, separated by commas")
+    return split

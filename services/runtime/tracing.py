@@ -64,11 +64,6 @@ def job_context(job: str) -> SpanContext:
     return SpanContext(int(job, 16), first, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
 
-def link_job(job: str) -> None:
-    """Notes on the current span, of another trace, that it made this job."""
-    trace.get_current_span().add_link(job_context(job))
-
-
 def with_trace(metadata: Metadata) -> Metadata:
     """The metadata, telling the called one within which span it works."""
     return (*metadata, *current_trace().items())
@@ -79,6 +74,12 @@ def current_trace() -> dict[str, str]:
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return carrier
+
+
+def trace_of(traceparent: str) -> str:
+    """The id of the trace, which is its job's; empty for what is no W3C traceparent."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
 
 
 def begin_call(method: str, metadata: Iterable[tuple[str, str | bytes]], ids: dict[str, str]) -> Span:

@@ -5,7 +5,7 @@ import threading
 
 import typer
 
-from syncline.cli import inspect, jobs, run, top, up
+from syncline.cli import inspect, jobs, models, run, top, up
 from syncline.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("cancel")(jobs.cancel)
 app.command("download")(jobs.download)
 app.command("inspect")(inspect.inspect)
 app.command("top")(top.top)
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
 """Options that several commands share. A job's options have the proto's names."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from syncline.cli._faces import FORMS
 
+CONTAINERS = ("mp4", "mov", "mkv", "webm")
 DEFAULT_PORT = 50050
 DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
 
@@ -35,48 +36,6 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", dir_okay=False, help="Video to write; its report goes beside it.")
 ]
 
-SyncMode = Annotated[
-    Literal["cut_off", "loop", "bounce"] | None,
-    typer.Option(rich_help_panel=_OF_THE_JOB, help="When video and speech differ in length. Default: cut_off"),
-]
-Crf = Annotated[
-    int | None,
-    typer.Option(min=0, max=51, rich_help_panel=_OF_THE_JOB, help="x264 rate factor: lower is better. Default: 18"),
-]
-Preset = Annotated[str | None, typer.Option(rich_help_panel=_OF_THE_JOB, help="x264 preset. Default: veryfast")]
-RestorerStrength = Annotated[
-    float | None,
-    typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How far the restorer may go. Default: 1"),
-]
-MouthIntensity = Annotated[
-    float | None,
-    typer.Option(min=0.5, max=1.5, rich_help_panel=_OF_THE_JOB, help="How far the mouth goes from rest. Default: 1"),
-]
-Smoothing = Annotated[
-    float | None,
-    typer.Option(min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How calmly the mouth moves. Default: 0.2"),
-]
-ClosureStrength = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How readily lips close, as on m, b and p. Default: 0.5"
-    ),
-]
-Padding = Annotated[
-    float | None,
-    typer.Option(
-        min=0.5,
-        max=1.5,
-        rich_help_panel=_OF_THE_JOB,
-        help="How far the new part reaches round mouth and jaw. Default: 1",
-    ),
-]
-IdleMotion = Annotated[
-    float | None,
-    typer.Option(
-        min=0.0, max=1.0, rich_help_panel=_OF_THE_JOB, help="How much a photo's head moves, and blinks. Default: 0"
-    ),
-]
 Face = Annotated[
     str, typer.Option("--face", metavar="FACE", rich_help_panel=_OF_THE_JOB, help=f"Whose lips: {FORMS}. Default: auto")
 ]
@@ -100,6 +59,12 @@ def check_out(out: Path) -> Path:
     if not out.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
     return out
+
+
+def container_of(out: Path) -> str | None:
+    """What a file of this name is taken to be."""
+    suffix = out.suffix.lower().removeprefix(".")
+    return suffix if suffix in CONTAINERS else None
 
 
 def report_path(out: Path) -> Path:

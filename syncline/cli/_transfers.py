@@ -33,6 +33,8 @@ def queue_job(
         return _upload(client, path, role, output)
 
     uploaded = upload(video, "upload video")
+    if (background := options.get("background_audio")) is not None:
+        options["background_audio"] = upload(Path(str(background)), "upload background audio")
     if wanted is not None:
         options["face"] = upload_face(wanted, upload)
     if audio is not None:

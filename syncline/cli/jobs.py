@@ -1,23 +1,15 @@
 """The commands on jobs of a running server."""
 
+from syncline.cli._job_options import takes_job_options
 from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
-    ClosureStrength,
-    Crf,
     Face,
-    IdleMotion,
     JobName,
     Json,
-    MouthIntensity,
     Out,
-    Padding,
-    Preset,
-    RestorerStrength,
     Server,
-    Smoothing,
     Speakers,
-    SyncMode,
     Video,
     check_out,
     full_name,
@@ -28,35 +20,18 @@ from syncline.client import Client
 from syncline.types import Options
 
 
+@takes_job_options
 def submit(
     video: Video,
     audio: Audio = None,
     face: Face = "auto",
     speaker: Speakers = None,
-    sync_mode: SyncMode = None,
-    crf: Crf = None,
-    preset: Preset = None,
-    restorer_strength: RestorerStrength = None,
-    mouth_intensity: MouthIntensity = None,
-    smoothing: Smoothing = None,
-    closure_strength: ClosureStrength = None,
-    padding: Padding = None,
-    idle_motion: IdleMotion = None,
+    *,
+    options: Options,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
-    options = Options(
-        sync_mode=sync_mode,
-        crf=crf,
-        preset=preset,
-        restorer_strength=restorer_strength,
-        mouth_intensity=mouth_intensity,
-        smoothing=smoothing,
-        closure_strength=closure_strength,
-        padding=padding,
-        idle_motion=idle_motion,
-    )
     with open_output(json) as output, Client(server) as client:
         output.job(queue_job(client, video, audio, face, speaker or (), options, output))
 

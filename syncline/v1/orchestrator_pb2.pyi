@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from syncline.v1 import decoder_pb2 as _decoder_pb2
+from syncline.v1 import media_pb2 as _media_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -18,10 +19,25 @@ class SyncMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SYNC_MODE_CUT_OFF: _ClassVar[SyncMode]
     SYNC_MODE_LOOP: _ClassVar[SyncMode]
     SYNC_MODE_BOUNCE: _ClassVar[SyncMode]
+    SYNC_MODE_HOLD: _ClassVar[SyncMode]
+    SYNC_MODE_SILENCE: _ClassVar[SyncMode]
+    SYNC_MODE_REMAP: _ClassVar[SyncMode]
+
+class FpsMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FPS_MODE_UNSPECIFIED: _ClassVar[FpsMode]
+    FPS_MODE_PASSTHROUGH: _ClassVar[FpsMode]
+    FPS_MODE_CFR: _ClassVar[FpsMode]
 SYNC_MODE_UNSPECIFIED: SyncMode
 SYNC_MODE_CUT_OFF: SyncMode
 SYNC_MODE_LOOP: SyncMode
 SYNC_MODE_BOUNCE: SyncMode
+SYNC_MODE_HOLD: SyncMode
+SYNC_MODE_SILENCE: SyncMode
+SYNC_MODE_REMAP: SyncMode
+FPS_MODE_UNSPECIFIED: FpsMode
+FPS_MODE_PASSTHROUGH: FpsMode
+FPS_MODE_CFR: FpsMode
 
 class Asset(_message.Message):
     __slots__ = ("digest", "size_bytes")
@@ -112,7 +128,7 @@ class TimeSpan(_message.Message):
     def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +139,19 @@ class JobOptions(_message.Message):
     PADDING_FIELD_NUMBER: _ClassVar[int]
     IDLE_MOTION_FIELD_NUMBER: _ClassVar[int]
     FACE_FIELD_NUMBER: _ClassVar[int]
+    FPS_MODE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_RATE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_CODEC_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_BIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_LINES_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_CODEC_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_GAIN_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_GAIN_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
@@ -133,7 +162,20 @@ class JobOptions(_message.Message):
     padding: float
     idle_motion: float
     face: FaceChoice
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ...) -> None: ...
+    fps_mode: FpsMode
+    frame_rate: _media_pb2.Rational
+    start: float
+    end: float
+    profile: str
+    container: str
+    video_codec: str
+    video_bit_rate: int
+    max_lines: int
+    audio_codec: str
+    background_audio: str
+    background_gain: float
+    source_gain: float
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ...) -> None: ...
 
 class FaceChoice(_message.Message):
     __slots__ = ("index", "box", "reference")

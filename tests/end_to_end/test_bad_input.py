@@ -77,6 +77,7 @@ def test_an_empty_file_is_refused_before_a_job_is_made(client: Client, tmp_path:
     ("options", "told"),
     [
         ({"crf": 52}, "0 to 51"),
+        ({"crf": 64}, "0 to 63"),
         ({"preset": "warp"}, "veryfast"),
         ({"restorer_strength": 2}, "0 to 1"),
         ({"mouth_intensity": 1.6}, "0.5 to 1.5"),
@@ -84,6 +85,24 @@ def test_an_empty_file_is_refused_before_a_job_is_made(client: Client, tmp_path:
         ({"closure_strength": float("nan")}, "0 to 1"),
         ({"padding": 0.4}, "0.5 to 1.5"),
         ({"idle_motion": 1.5}, "0 to 1"),
+        ({"start": -1}, "0 to 86400"),
+        ({"start": 2, "end": 1}, "after start"),
+        ({"frame_rate": 500}, "1 to 240"),
+        ({"frame_rate": 25, "fps_mode": "passthrough"}, "source's own"),
+        ({"profile": "best"}, "publish-1080p"),
+        ({"container": "avi"}, "mkv"),
+        ({"container": "webm", "video_codec": "h264"}, "vp9"),
+        ({"video_codec": "h265"}, "hevc"),
+        ({"crf": 60}, "0 to 51"),
+        ({"crf": 20, "video_bit_rate": 1_000_000}, "exclude"),
+        ({"container": "mkv", "video_codec": "ffv1", "crf": 20}, "nothing"),
+        ({"video_bit_rate": 1000}, "100000"),
+        ({"max_lines": 100}, "144"),
+        ({"audio_codec": "mp3"}, "opus"),
+        ({"audio_codec": "flac"}, "mp4 holds"),
+        ({"audio_codec": "copy", "source_gain": 0}, "mixed"),
+        ({"background_gain": 20}, "-60 to 12"),
+        ({"source_gain": -10, "sync_mode": "bounce"}, "bounce"),
     ],
 )
 def test_options_out_of_range_are_refused(client: Client, media: Path, options: dict[str, object], told: str) -> None:
@@ -91,6 +110,22 @@ def test_options_out_of_range_are_refused(client: Client, media: Path, options: 
     with pytest.raises(errors.InvalidOption, match=told) as raised:
         client.create_job(video, audio, **options)
     assert raised.value.metadata["field"] in options
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"start": 5}, "No frame of the video lies between"),
+        ({"sync_mode": "remap", "end": 0.5}, "times its speed"),
+        ({"audio_codec": "copy"}, "cannot be copied"),
+    ],
+)
+def test_options_that_do_not_fit_the_files_fail_the_job_and_say_why(
+    client: Client, media: Path, options: dict[str, object], told: str
+) -> None:
+    video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "speech.wav")
+    with pytest.raises(errors.InvalidOption, match=told):
+        client.result(client.create_job(video, audio, preset="ultrafast", **options))
 
 
 def test_jobs_on_files_that_are_not_there_are_refused(client: Client, media: Path) -> None:

@@ -36,13 +36,13 @@ class Picky(FixedCost):
         super().__init__(seconds)
         self.met: list[int] = []
 
-    def restore(self, crops: Sequence[Crop], strength: float) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, owner: str) -> list[Crop]:
         self.met += [crop.frame for crop in crops]
         if crops[0].frame == REFUSED:
             raise Refusal("INVALID_BATCH", "not these")
         if crops[0].frame == BROKEN:
             raise ZeroDivisionError
-        return super().restore(crops, strength)
+        return super().restore(crops, strength, owner)
 
 
 @contextlib.asynccontextmanager

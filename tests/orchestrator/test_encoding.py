@@ -9,7 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from services.orchestrator.encoding import AI_LABEL, EncodeSettings, SegmentEncoder, assemble, to_picture
+from services.orchestrator.assembling import AI_LABEL, CopiedSound, EncodedSound, assemble
+from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
+from services.orchestrator.formats import CONTAINERS, VIDEO_CODECS
 from services.orchestrator.timeline import SyncMode, Timeline, build_timeline, cut_segments
 from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
@@ -82,7 +84,7 @@ def test_the_finished_file_shows_every_frame_at_its_time(tmp_path, timeline, pre
     settings = EncodeSettings(YUV420P, timeline.frame_rate, preset=preset)
     segments = encode_segments(tmp_path, timeline, settings)
     path = tmp_path / "out.mp4"
-    assemble(segments, timeline, make_speech(10), SPEECH_RATE, path)
+    assemble(segments, timeline, EncodedSound(make_speech(10), SPEECH_RATE), path)
 
     assert len(segments) > 1
     pictures = decode_pictures(path)
@@ -105,7 +107,7 @@ def test_the_finished_file_shows_every_frame_at_its_time(tmp_path, timeline, pre
 def test_an_even_rate_is_kept_exactly(tmp_path):
     timeline = build_even(80, Fraction(2))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
-    assemble(segments, timeline, make_speech(2), SPEECH_RATE, tmp_path / "out.mp4")
+    assemble(segments, timeline, EncodedSound(make_speech(2), SPEECH_RATE), tmp_path / "out.mp4")
 
     with av.open(tmp_path / "out.mp4") as container:
         assert container.streams.video[0].average_rate == Fraction(30000, 1001)
@@ -115,7 +117,7 @@ def test_an_even_rate_is_kept_exactly(tmp_path):
 def test_joining_changes_no_picture(tmp_path):
     timeline = build_even(75, Fraction(4))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
-    assemble(segments, timeline, make_speech(4), SPEECH_RATE, tmp_path / "out.mp4")
+    assemble(segments, timeline, EncodedSound(make_speech(4), SPEECH_RATE), tmp_path / "out.mp4")
 
     alone = [picture.to_ndarray() for segment in segments for picture in decode_pictures(segment)]
     joined = [picture.to_ndarray() for picture in decode_pictures(tmp_path / "out.mp4")]
@@ -145,7 +147,7 @@ def test_colour_and_pixel_shape_are_told(tmp_path, color):
     timeline = build_even(10, Fraction(1))
     settings = EncodeSettings(frame_format, timeline.frame_rate, sample_aspect_ratio=Fraction(4, 3))
     segments = encode_segments(tmp_path, timeline, settings)
-    assemble(segments, timeline, make_speech(1), SPEECH_RATE, tmp_path / "out.mp4")
+    assemble(segments, timeline, EncodedSound(make_speech(1), SPEECH_RATE), tmp_path / "out.mp4")
 
     with av.open(tmp_path / "out.mp4") as container:
         video = container.streams.video[0]
@@ -178,7 +180,7 @@ def test_segments_stand_alone_and_come_out_alike(tmp_path):
 def test_a_single_frame_is_a_video(tmp_path):
     timeline = build_even(1, Fraction(1, 100))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
-    assemble(segments, timeline, make_speech(1), SPEECH_RATE, tmp_path / "out.mp4")
+    assemble(segments, timeline, EncodedSound(make_speech(1), SPEECH_RATE), tmp_path / "out.mp4")
 
     [picture] = decode_pictures(tmp_path / "out.mp4")
     assert picture.pts == 0
@@ -188,7 +190,13 @@ def test_the_file_plays_while_it_loads_and_says_that_it_is_generated(tmp_path):
     timeline = build_even(30, Fraction(1))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
     path = tmp_path / "out.mp4"
-    assemble(segments, timeline, make_speech(1), SPEECH_RATE, path, {"title": "A title", "comment": ""})
+    assemble(
+        segments,
+        timeline,
+        EncodedSound(make_speech(1), SPEECH_RATE),
+        path,
+        metadata={"title": "A title", "comment": ""},
+    )
 
     content = path.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -201,7 +209,7 @@ def test_the_speech_is_heard_from_the_start_and_cut_at_the_end(tmp_path, rate, c
     timeline = build_even(60, Fraction(3, 2))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
     path = tmp_path / "out.mp4"
-    assemble(segments, timeline, make_speech(5, channels, rate), rate, path)
+    assemble(segments, timeline, EncodedSound(make_speech(5, channels, rate), rate), path)
 
     with av.open(path) as container:
         stream = container.streams.audio[0]
@@ -218,7 +226,7 @@ def test_the_speech_is_heard_from_the_start_and_cut_at_the_end(tmp_path, rate, c
 def test_short_speech_leaves_the_pictures_alone(tmp_path):
     timeline = build_even(90, Fraction(3))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
-    assemble(segments, timeline, make_speech(0.5), SPEECH_RATE, tmp_path / "out.mp4")
+    assemble(segments, timeline, EncodedSound(make_speech(0.5), SPEECH_RATE), tmp_path / "out.mp4")
     assert len(decode_pictures(tmp_path / "out.mp4")) == 90
 
 
@@ -226,7 +234,7 @@ def test_speech_without_samples_is_refused(tmp_path):
     timeline = build_even(10, Fraction(1))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))
     with pytest.raises(Refusal) as refused:
-        assemble(segments, timeline, iter([]), SPEECH_RATE, tmp_path / "out.mp4")
+        assemble(segments, timeline, EncodedSound(iter([]), SPEECH_RATE), tmp_path / "out.mp4")
     assert refused.value.reason == "EMPTY_AUDIO"
 
 
@@ -241,7 +249,7 @@ def test_segments_that_do_not_fit_are_refused(tmp_path):
 
     for wrong in (segments[:-1], [*segments, segments[0]], [segments[0], *other[1:]]):
         with pytest.raises(Refusal) as refused:
-            assemble(wrong, timeline, make_speech(4), SPEECH_RATE, tmp_path / "out.mp4")
+            assemble(wrong, timeline, EncodedSound(make_speech(4), SPEECH_RATE), tmp_path / "out.mp4")
         assert refused.value.reason == "INTERNAL_ERROR"
 
 
@@ -275,7 +283,7 @@ def test_a_real_clips_frames_survive_with_their_times(tmp_path, clips):
         with SegmentEncoder(segments[-1], settings) as encoder:
             for frame in frames[span.first_frame : span.first_frame + span.frame_count]:
                 encoder.encode(to_picture(frame)[0])
-    assemble(segments, timeline, make_speech(30), SPEECH_RATE, tmp_path / "out.mp4")
+    assemble(segments, timeline, EncodedSound(make_speech(30), SPEECH_RATE), tmp_path / "out.mp4")
 
     decoded = decode_pictures(tmp_path / "out.mp4")
     assert [picture.pts * picture.time_base for picture in decoded] == [(time - pts[0]) * time_base for time in pts]
@@ -295,3 +303,103 @@ def test_the_digest_does_not_depend_on_how_planes_lie_in_memory(tmp_path):
                 )
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+FORMS = [(container, codec) for container, form in CONTAINERS.items() for codec in form.video]
+
+
+@pytest.mark.parametrize(("container", "codec"), FORMS)
+def test_every_container_holds_every_frame_in_time_and_the_sound(tmp_path: Path, container: str, codec: str) -> None:
+    timeline = build_even(20, Fraction(20 * 1001, 30000))
+    settings = EncodeSettings(YUV420P, timeline.frame_rate, VIDEO_CODECS[codec].crf, "ultrafast", codec=codec)
+    segments = [tmp_path / "0", tmp_path / "1"]
+    for number, path in enumerate(segments):
+        with SegmentEncoder(path, settings) as encoder:
+            for frame in range(10 * number, 10 * number + 10):
+                encoder.encode(to_picture(draw_frame(frame))[0])
+    path = tmp_path / f"out.{container}"
+    assemble(
+        segments, timeline, EncodedSound(make_speech(2), SPEECH_RATE, CONTAINERS[container].audio[0]), path, container
+    )
+
+    pictures = decode_pictures(path)
+    assert [read_number(picture.to_ndarray(format="yuv420p")) for picture in pictures] == list(range(20))
+    exact = Fraction(1, 2000) if CONTAINERS[container].muxer in ("matroska", "webm") else 0
+    for number, picture in enumerate(pictures):
+        assert abs(picture.pts * picture.time_base - Fraction(1001 * number, 30000)) <= exact
+    with av.open(path) as container_read:
+        heard = sum(frame.samples / frame.rate for frame in container_read.decode(audio=0))
+        tag = container_read.streams.video[0].codec_context.codec_tag
+        assert container_read.metadata.get("comment", container_read.metadata.get("COMMENT")) == AI_LABEL["comment"]
+    assert heard == pytest.approx(float(timeline.duration), abs=0.05)
+    assert (codec, container) not in (("hevc", "mp4"), ("hevc", "mov")) or tag == "hvc1"
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_the_same_frames_give_the_same_bytes_in_every_codec(tmp_path: Path, codec: str) -> None:
+    settings = EncodeSettings(YUV420P, Fraction(25), VIDEO_CODECS[codec].crf, "ultrafast", codec=codec)
+    for name in ("one", "other"):
+        with SegmentEncoder(tmp_path / name, settings) as encoder:
+            for number in range(12):
+                encoder.encode(to_picture(draw_frame(number))[0])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_a_large_picture_is_scaled_down_and_converted_to_what_the_codec_holds(tmp_path: Path) -> None:
+    wide = FrameFormat(WIDTH, HEIGHT, PixelFormat.YUV444P, Color(1, 1, 1))
+    settings = EncodeSettings(wide, Fraction(25), 20, "ultrafast", codec="av1", max_lines=64)
+    assert (settings.output.width, settings.output.height) == (112, 64)
+    with SegmentEncoder(tmp_path / "small", settings) as encoder:
+        for number in range(3):
+            encoder.encode(to_picture(draw_frame(number, wide))[0])
+    picture = decode_pictures(tmp_path / "small")[1]
+    assert (picture.width, picture.height, picture.format.name) == (112, 64, "yuv420p")
+    wanted = draw_frame(1, wide).planes[0].mean()
+    assert picture.to_ndarray(format="yuv420p")[:64].mean() == pytest.approx(wanted, abs=1)
+    assert EncodeSettings(wide, Fraction(25), max_lines=HEIGHT).output == wide
+
+
+@pytest.mark.parametrize(("bit_rate", "least", "most"), [(100_000, 50_000, 200_000), (400_000, 200_000, 800_000)])
+def test_a_bit_rate_is_kept_instead_of_a_quality(tmp_path: Path, bit_rate: int, least: int, most: int) -> None:
+    noise = np.random.default_rng(0)
+    settings = EncodeSettings(YUV420P, Fraction(25), None, "veryfast", bit_rate=bit_rate)
+    with SegmentEncoder(tmp_path / "out", settings) as encoder:
+        for number in range(75):
+            frame = draw_frame(number)
+            frame.planes[0][:] += noise.integers(0, 30, frame.planes[0].shape, np.uint8)
+            encoder.encode(to_picture(frame)[0])
+    assert least < (tmp_path / "out").stat().st_size * 8 / 3 < most
+
+
+def decode_sound(path: Path) -> np.ndarray:
+    """(n,) at the file's own rate, its priming cut off as players do."""
+    with av.open(path) as container:
+        blocks = [(frame.pts * frame.time_base * frame.rate, frame.to_ndarray()) for frame in container.decode(audio=0)]
+    first = max(0, -int(blocks[0][0]))
+    return np.concatenate([block[0] for _, block in blocks])[first:]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container"), [("speech.m4a", "aac", "mp4"), ("speech.ogg", "libopus", "webm")]
+)
+def test_copied_sound_is_the_speech_sample_for_sample(tmp_path: Path, name: str, codec: str, container: str) -> None:
+    with av.open(tmp_path / name, "w") as speech:
+        stream = speech.add_stream(codec, rate=48000, layout="mono")
+        for start, block in zip(range(0, 10**9, 3001), make_speech(1, rate=48000), strict=False):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block.T), "fltp", "mono")
+            frame.sample_rate, frame.pts = 48000, start
+            speech.mux(stream.encode(frame))
+        speech.mux(stream.encode(None))
+    timeline = build_even(30, Fraction(1))
+    codec = CONTAINERS[container].video[0]
+    settings = EncodeSettings(YUV420P, timeline.frame_rate, 30, "ultrafast", codec=codec)
+    segments = encode_segments(tmp_path, timeline, settings, 2)
+    assemble(segments, timeline, CopiedSound(tmp_path / name), tmp_path / "out", container)
+
+    original, copied = decode_sound(tmp_path / name), decode_sound(tmp_path / "out")
+    assert abs(len(original) - len(copied)) <= 1024  # the last packet's padding
+    assert np.array_equal(original[:47000], copied[:47000])
+    with av.open(tmp_path / "out") as result:
+        assert result.streams.audio[0].start_time in (0, None) or result.streams.audio[
+            0
+        ].start_time * result.streams.audio[0].time_base < Fraction(1, 1000)

@@ -1,5 +1,6 @@
 """A photo's head that moves by itself, on the portrait that scikit-image carries."""
 
+from fractions import Fraction
 from functools import cache
 
 import cv2
@@ -9,12 +10,13 @@ import pytest
 from services.orchestrator.compositing import CropWindow
 from services.orchestrator.eyelids import close_eyes, find_eyes, measure_closing, schedule_blinks
 from services.orchestrator.idle import IdleMotion
-from services.orchestrator.timeline import PHOTO_RATE
+from services.orchestrator.timeline import PHOTO_RATE, build_photo_timeline
 from services.runtime.frames import Frame, FrameFormat, PixelFormat
 from tests.stages import portrait
 
 SECONDS = 40
 FRAMES = SECONDS * PHOTO_RATE
+TIMELINE = build_photo_timeline(Fraction(SECONDS))
 EYES = np.s_[92:110, 188:262]
 PUPIL = 60  # luma under which a pixel is pupil, iris or lash
 
@@ -34,7 +36,7 @@ def to_frame(photo: np.ndarray, pixel_format: PixelFormat = PixelFormat.YUV420P)
 @cache
 def idle(strength: float = 1.0, seed: str = "job") -> IdleMotion:
     photo, mesh = portrait()
-    return IdleMotion(mesh, to_frame(photo).format, FRAMES, strength, seed)
+    return IdleMotion(mesh, to_frame(photo).format, TIMELINE, strength, seed)
 
 
 WHOLE = CropWindow.of(0, 0, 512)
@@ -54,7 +56,7 @@ def test_the_video_begins_with_the_photo_and_what_is_far_from_the_head_stays() -
 
 def test_a_frame_depends_on_its_number_and_the_seed_alone() -> None:
     photo, mesh = portrait()
-    again = IdleMotion(mesh, to_frame(photo).format, FRAMES, 1.0, "job")
+    again = IdleMotion(mesh, to_frame(photo).format, TIMELINE, 1.0, "job")
     frames = [333, 41, 999]
     for number in frames:
         one, other = idle().move_picture(to_frame(photo), number), again.move_picture(to_frame(photo), number)
@@ -151,7 +153,7 @@ def test_any_layout_and_any_cut_of_the_face(pixel_format: PixelFormat, crop: tup
     photo, mesh = portrait()
     frame = to_frame(np.ascontiguousarray(photo[crop]), pixel_format)
     corner = np.array([crop[1].start or 0, crop[0].start or 0, 0], np.float32)
-    motion = IdleMotion(mesh - corner, frame.format, FRAMES, 1.0, "job")
+    motion = IdleMotion(mesh - corner, frame.format, TIMELINE, 1.0, "job")
     blinking = next(number for number in range(FRAMES) if measure_closing(motion.blinks, number / PHOTO_RATE))
     for number in (blinking, 500):
         moved = motion.move_picture(frame, number)

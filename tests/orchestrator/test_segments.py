@@ -113,7 +113,7 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
     expression, idle, duration = to_expression(options), [], speech_duration(new_speech)
     if len(analysis.pts) == 1:
         timeline = build_photo_timeline(duration)
-        idle = move_photo([track], analysis.format, timeline.frame_count, options.idle_motion, person.digest)
+        idle = move_photo([track], analysis.format, timeline, options.idle_motion, person.digest)
     else:
         timeline = build_timeline(analysis.pts, analysis.time_base, 1 / RATE, duration, sync_mode)
     plan = await find_plan(stages, artifacts, prepared, timeline, track, new_speech, expression, idle, ())

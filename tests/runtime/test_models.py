@@ -1,14 +1,18 @@
 """Model files: found when whole, refused when not, fetched from a wheel that lies in a folder."""
 
 import hashlib
+import threading
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from services.runtime import models
-from services.runtime.models import FetchError, Manifest, Model, Package, fetch_models, load_manifest, model_path
+from services.runtime.fetching import FetchError, fetch_models, main, offline_folders
+from services.runtime.models import Manifest, Model, Package, find_model, load_manifest, model_info, model_path
 from services.runtime.refusal import Refusal
 
 CONTENT = b"weights " * 1000
@@ -28,7 +32,17 @@ class Shop:
 
 def make_model(name: str, content: bytes, **changes: object) -> Model:
     digest = hashlib.sha256(content).hexdigest()
-    model = Model(name, f"{name}.bin", digest, len(content), "MIT", True, True, "carrier", f"carrier/{name}.bin")
+    model = Model(
+        name,
+        file=f"{name}.bin",
+        license="MIT",
+        commercial=True,
+        sha256=digest,
+        size=len(content),
+        default=True,
+        package="carrier",
+        member=f"carrier/{name}.bin",
+    )
     return replace(model, **changes)  # type: ignore[arg-type]
 
 
@@ -95,7 +109,7 @@ def test_a_file_broken_off_while_written_is_never_taken_for_the_model(
         target.write(source.read(len(CONTENT) // 2))  # type: ignore[attr-defined]
         raise OSError("disk is gone")
 
-    monkeypatch.setattr("services.runtime.models.shutil.copyfileobj", copy_half)
+    monkeypatch.setattr("services.runtime.fetching.shutil.copyfileobj", copy_half)
     with pytest.raises(OSError, match="disk is gone"):
         shop.fetch()
     assert list(shop.folder.iterdir()) == []
@@ -135,8 +149,147 @@ def test_the_folder_comes_from_the_environment() -> None:
 def test_the_manifest_is_whole() -> None:
     manifest = load_manifest()
     for model in manifest.models.values():
-        assert model.package in manifest.packages
-        assert len(model.sha256) == 64
+        assert model.package in manifest.packages or model.url.startswith("https://") or model.page, model.name
+        assert len(model.sha256) == 64 or not model.default, model.name
         assert model.license
-        assert model.file == Path(model.member).name
+        assert not model.package or model.file == Path(model.member).name
     assert len({model.file for model in manifest.models.values()}) == len(manifest.models)
+
+
+class Web:
+    """A web server with one file, that can break off answers, and what it was asked for."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.break_after, self.ranges = content, len(content), list[str]()
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                wanted = self.headers.get("Range", "")
+                web.ranges.append(wanted)
+                start = int(wanted.removeprefix("bytes=").rstrip("-") or 0)
+                if start >= len(web.content):
+                    self.send_error(416)
+                    return
+                self.send_response(206 if wanted else 200)
+                self.send_header("Content-Length", str(len(web.content) - start))
+                self.end_headers()
+                self.wfile.write(web.content[start : start + web.break_after])
+
+            def log_message(self, *arguments: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/eyes.bin"
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    served = Web(CONTENT)
+    threading.Thread(target=served.server.serve_forever, daemon=True).start()
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+
+
+def online(shop: Shop, url: str, **changes: object) -> Shop:
+    changes = {"default": True, "package": "", "member": "", "url": url, **changes}
+    return with_model(shop, make_model("eyes", CONTENT, **changes))
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(shop: Shop, web: Web) -> None:
+    web.break_after = 3000
+    assert online(shop, web.url).fetch() == [("eyes", True)]
+    assert (shop.folder / "eyes.bin").read_bytes() == CONTENT
+    assert web.ranges == ["", "bytes=3000-", "bytes=6000-"]
+
+
+def test_a_download_goes_on_at_the_next_fetch(shop: Shop, web: Web) -> None:
+    shop.folder.mkdir()
+    (shop.folder / ".eyes.bin.part").write_bytes(CONTENT[:5000])
+    assert online(shop, web.url).fetch() == [("eyes", True)]
+    assert web.ranges == ["bytes=5000-"]
+    assert (shop.folder / "eyes.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "left_over", [CONTENT, b"x" * len(CONTENT), CONTENT + b"more"], ids=["whole", "other", "longer"]
+)
+def test_a_part_that_is_long_enough_already(shop: Shop, web: Web, left_over: bytes) -> None:
+    shop.folder.mkdir()
+    (shop.folder / ".eyes.bin.part").write_bytes(left_over)
+    if left_over == b"x" * len(CONTENT):
+        with pytest.raises(FetchError, match="not as listed"):
+            online(shop, web.url).fetch()
+    assert online(shop, web.url).fetch() == [("eyes", True)]
+    assert (shop.folder / "eyes.bin").read_bytes() == CONTENT
+
+
+def test_another_file_under_the_url_is_not_kept(shop: Shop, web: Web) -> None:
+    web.content = b"y" * len(CONTENT)
+    with pytest.raises(FetchError, match=r"eyes.*not as listed"):
+        online(shop, web.url).fetch()
+    assert list(shop.folder.iterdir()) == []
+
+
+def test_a_model_without_a_published_hash_gets_one_at_the_first_fetch(shop: Shop, web: Web) -> None:
+    unlisted = online(shop, web.url, sha256="", size=0)
+    unlisted.fetch()
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert model_info("eyes", unlisted.manifest, shop.folder).sha256 == digest
+    (shop.folder / "eyes.bin").write_bytes(CONTENT + b"x")
+    with pytest.raises(Refusal) as refused:
+        model_path("eyes", unlisted.manifest, shop.folder)
+    assert refused.value.reason == "MODEL_ALTERED"
+
+
+def test_a_url_that_is_gone_is_explained(shop: Shop, web: Web) -> None:
+    web.server.shutdown()
+    web.server.server_close()
+    with pytest.raises(FetchError, match=r"eyes: http.*could not be fetched: .*refused"):
+        online(shop, web.url).fetch()
+
+
+def test_offline_folders_come_before_the_network(shop: Shop, tmp_path: Path) -> None:
+    carried = tmp_path / "carried"
+    carried.mkdir()
+    (carried / "eyes.bin").write_bytes(CONTENT)
+    offline = online(shop, "http://127.0.0.1:9/never")
+    folders = offline_folders({"SYNCLINE_MODELS_OFFLINE": f"/nowhere:{carried}"})
+    assert [fetched for _, fetched in fetch_models(offline.manifest, shop.folder, offline=folders)] == [True]
+    assert model_path("eyes", offline.manifest, shop.folder).read_bytes() == CONTENT
+
+
+def test_what_nobody_publishes_says_where_to_get_it(shop: Shop) -> None:
+    by_hand = online(shop, "", page="https://example.org/eyes")
+    with pytest.raises(FetchError, match=r"https://example.org/eyes.*SYNCLINE_MODELS_OFFLINE"):
+        by_hand.fetch()
+
+
+def test_an_unknown_name_lists_those_there_are(shop: Shop) -> None:
+    with pytest.raises(FetchError, match=r"no model nose.*eyes, ears"):
+        list(fetch_models(shop.manifest, shop.folder, ["nose"]))
+
+
+def test_non_commercial_terms_are_refused_unless_allowed(shop: Shop) -> None:
+    research = with_model(shop, make_model("eyes", CONTENT, commercial=False, license="LicenseRef-research"))
+    with pytest.raises(Refusal, match=r"LicenseRef-research.*allow_noncommercial=true") as refused:
+        find_model("eyes", research.manifest, allow_noncommercial=False)
+    assert refused.value.reason == "MODEL_FORBIDDEN"
+    assert find_model("eyes", research.manifest, allow_noncommercial=True).name == "eyes"
+
+
+def test_the_command_lists_and_verifies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("SYNCLINE_MODELS", str(folder))
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "gfpgan-v1.4  absent  348632874 bytes  Apache-2.0\n" in listed
+    assert "codeformer  absent  ? bytes  LicenseRef-S-Lab-1.0, non-commercial\n" in listed
+    assert main(["verify"]) == 0
+    (folder / "GFPGANv1.4.pth").write_bytes(b"something else")
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().out.startswith("gfpgan-v1.4  altered  e2cd4703")

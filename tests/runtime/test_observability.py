@@ -93,6 +93,13 @@ def test_a_jobs_trace_has_the_jobs_id_and_reaches_the_batches(spans: InMemorySpa
     assert all(0.01 <= each < 5 for each in seconds)
 
 
+def test_the_trace_of_a_batch_names_its_job() -> None:
+    with tracing.job_span(JOB):
+        assert tracing.trace_of(tracing.current_trace()["traceparent"]) == JOB
+    for text in ("", "00", "a-b-c-d", f"00-{JOB}"):
+        assert tracing.trace_of(text) == ""
+
+
 def test_a_call_carries_its_callers_trace(spans: InMemorySpanExporter) -> None:
     async def ask() -> None:
         async with serving(RestorerServicer(FixedCost(0))) as served:

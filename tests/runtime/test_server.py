@@ -36,7 +36,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 class Slow:
     info = EngineInfo("slow", "1")
 
-    def restore(self, crops: Sequence[Crop], strength: float) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
         time.sleep(0.3)
         return list(crops)
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pty
@@ -32,7 +33,7 @@ def test_run_writes_video_and_report(
     out = tmp_path / "out.mp4"
     options = ["--sync-mode", "bounce", "--crf", 20, "--preset", "slow", "--restorer-strength", 0.5]
     options += ["--mouth-intensity", 1.25, "--smoothing", 0, "--closure-strength", 0.75, "--padding", 0.5]
-    options += ["--idle-motion", 1]
+    options += ["--idle-motion", 1, "--frame-rate", "30000/1001", "--profile", "master", "--background-audio", audio]
     result = invoke("run", video, audio, "-o", out, "--server", server, *options)
     assert (result.exit_code, result.stderr) == (0, "")
     assert out.read_bytes() == VIDEO
@@ -41,7 +42,9 @@ def test_run_writes_video_and_report(
     assert (sent.sync_mode, sent.crf, sent.preset, sent.restorer_strength) == (3, 20, "slow", 0.5)
     assert (sent.mouth_intensity, sent.smoothing, sent.closure_strength, sent.padding) == (1.25, 0, 0.75, 0.5)
     assert sent.HasField("smoothing")
-    assert sent.idle_motion == 1
+    assert (sent.idle_motion, sent.profile, sent.container) == (1, "master", "mp4")
+    assert (sent.frame_rate.numerator, sent.frame_rate.denominator) == (30000, 1001)
+    assert sent.background_audio == hashlib.sha256(audio.read_bytes()).hexdigest()
     assert "render  50/100 frames" in result.stdout
     assert result.stdout.splitlines()[-1] == f"wrote {out} and {tmp_path / 'out.report.json'}"
 
@@ -79,7 +82,8 @@ def test_failed_job_is_one_line_and_no_file(
         ["run", "missing.mp4", "{audio}", "-o", "out.mp4"],
         ["run", "{video}", "{audio}"],
         ["run", "{video}", "{audio}", "-o", "no/such/folder/out.mp4"],
-        ["run", "{video}", "{audio}", "-o", "out.mp4", "--crf", "52"],
+        ["run", "{video}", "{audio}", "-o", "out.mp4", "--crf", "64"],
+        ["run", "{video}", "{audio}", "-o", "out.mp4", "--frame-rate", "fast"],
         ["submit", "{video}", "{audio}", "--sync-mode", "stretch"],
         ["dance"],
     ],

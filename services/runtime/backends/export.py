@@ -1,0 +1,79 @@
+"""A network and its weights as one ONNX file with a dynamic batch, kept under what it was made from."""
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from services.runtime.backends import BackendConfig, Network, Weights
+from services.runtime.models import models_folder
+
+_VERSION = 1  # of the networks' code and of how they are exported; other files are made anew
+_OPSET = 20
+_SIDE = 64  # what a side that may vary has in the example the graph is traced with
+
+
+def cache_folder(config: BackendConfig) -> Path:
+    return Path(config.cache) if config.cache else models_folder() / "cache"
+
+
+def cache_key(*facts: Any) -> str:
+    return hashlib.sha256(json.dumps([_VERSION, *facts]).encode()).hexdigest()[:32]
+
+
+def find_onnx(network: Network, weights: Weights, config: BackendConfig) -> Path:
+    """The exported file, made now unless it was made before: from then on PyTorch is not needed.
+
+    Half precision is in the graph itself, inputs and outputs are float32. Raises Refusal MODEL_MISMATCH.
+    """
+    path = cache_folder(config) / f"{network.name}-{cache_key(network.name, weights.sha256, config.precision)}.onnx"
+    if not path.is_file():
+        write_aside(path, lambda part: _export(network, weights, config.precision, part))
+    return path
+
+
+def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+    """The file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _export(network: Network, weights: Weights, precision: str, path: Path) -> None:
+    import torch
+
+    from services.runtime.backends.precision import in_precision
+    from services.runtime.networks.checkpoint import load_network
+
+    module = in_precision(load_network(network.build, weights.path), network, precision)
+    ports = (*network.inputs, *network.outputs)
+    axes = {
+        port.name: {0: "batch"} | {axis: side for axis, side in enumerate(port.shape, 1) if isinstance(side, str)}
+        for port in ports
+    }
+    examples = tuple(
+        torch.zeros(2, *(_SIDE if isinstance(side, str) else side for side in port.shape)) for port in network.inputs
+    )
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of the tracer, about Python numbers in the graph: batch and sides are not
+        torch.onnx.export(
+            module,
+            examples,
+            str(path),
+            input_names=[port.name for port in network.inputs],
+            output_names=[port.name for port in network.outputs],
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
