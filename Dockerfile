@@ -21,7 +21,7 @@ RUN test -n "${STAGE}" || { echo "--build-arg STAGE=... is missing"; exit 1; } \
 COPY services/__init__.py services/__init__.py
 COPY services/runtime services/runtime
 COPY services/${STAGE} services/${STAGE}
-RUN if [ "${STAGE}" = detector ] && [ "${MODELS}" = baked ]; then /opt/syncline/bin/python -m services.runtime.models; \
+RUN if [ "${STAGE}" = detector ] && [ "${MODELS}" = baked ]; then /opt/syncline/bin/python -m services.runtime.fetching; \
     else mkdir -p models; fi
 
 FROM python:${PYTHON}

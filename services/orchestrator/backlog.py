@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.orchestrator.database import Database
+from services.orchestrator.database import Database, now
 from services.orchestrator.records import JobState, SegmentState
 from services.orchestrator.schema import job, segment
 
@@ -77,6 +77,16 @@ def _cost_of_a_frame(measured: Iterable[Sequence[Any]]) -> float:
     return seconds / frames if frames else _SECONDS_PER_FRAME
 
 
+def count_leases(database: Database) -> dict[str, int]:
+    """How many jobs and segments a worker holds now."""
+    with database.reading() as connection:
+        return {kind: connection.scalar(_held(table)) or 0 for kind, table in (("job", job), ("segment", segment))}
+
+
+def _held(table: sa.Table) -> sa.Select[tuple[int]]:
+    return sa.select(sa.func.count()).select_from(table).where(table.c.lease_until > now())
+
+
 class BacklogCollector(Collector):
     """The same figure for Prometheus, and so for a HorizontalPodAutoscaler without KEDA."""
 
@@ -89,3 +99,7 @@ class BacklogCollector(Collector):
         yield GaugeMetricFamily("syncline_backlog_frames", "Frames that are not rendered yet", value=backlog.frames)
         work = "Seconds of one restorer's work that wait; divided by the restorers, each one's backlog"
         yield GaugeMetricFamily("syncline_backlog_seconds", work, value=backlog.seconds)
+        leases = GaugeMetricFamily("syncline_leases", "Jobs and segments that workers hold", labels=["kind"])
+        for kind, count in count_leases(self._database).items():
+            leases.add_metric([kind], count)
+        yield leases

@@ -34,6 +34,11 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     assert "exec python" in final  # else SIGTERM ends at the shell
 
 
+def test_the_models_are_fetched_as_make_models_does() -> None:
+    (module,) = set(re.findall(r"-m (services\.runtime\.\w+)", TEXT))
+    assert f"-m {module}\n" in (ROOT / "Makefile").read_text()
+
+
 def test_the_version_of_pip_is_the_makefiles() -> None:
     pattern = r'"pip==([\d.]+)"'
     assert re.findall(pattern, TEXT) == re.findall(pattern, (ROOT / "Makefile").read_text())

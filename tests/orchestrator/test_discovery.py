@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.dispatch import dispatching, pass_all
+from benchmarks.fixed_cost import FixedCost
 from services.orchestrator import slices as slices_module
 from services.orchestrator.discovery import Discovery, Endpoint, NamedHosts, find_discovery
 from services.orchestrator.slices import EndpointSlices
-from services.runtime.config import ConfigError
+from services.restorer.servicer import RestorerServicer
+from services.runtime.config import ConfigError, ServerConfig
+from services.runtime.server import RunningServer, start
+from services.runtime.streams import CREDITS
 from tests.orchestrator.kubernetes_api import KubernetesApi, serving_api
 from tests.stages import run
 
@@ -127,6 +132,38 @@ def test_a_version_that_is_gone_is_listed_anew(api: KubernetesApi) -> None:
     assert addresses(seen[2]) == ["10.0.0.5:50054"]
     assert api.calls[:2] == ["list", "watch from 11"]
     assert api.calls.count("list") >= 2
+
+
+def test_batches_follow_the_pods(api: KubernetesApi) -> None:
+    """From the API to the restorers: a pod that becomes ready gets work, one that terminates gets no more."""
+
+    async def start_both() -> tuple[int, list[RunningServer]]:
+        engines = RestorerServicer(FixedCost(0.02)), RestorerServicer(FixedCost(0.02))
+        first = await start(engines[0], ServerConfig(port=0, host="127.0.0.2"))
+        return first.port, [first, await start(engines[1], ServerConfig(port=first.port, host="127.0.0.3"))]
+
+    async def work() -> None:
+        port, running = await start_both()
+        old, new = f"127.0.0.2:{port}", f"127.0.0.3:{port}"
+        api.put("restorer-a", {"ip": "127.0.0.2"}, {"ip": "127.0.0.3", "ready": False})
+        async with dispatching(find_discovery(f"kubernetes:restorer:{port}")) as dispatcher:
+            await pass_all(dispatcher, 5)
+            assert dispatcher.answered == {old: 5}
+            api.put("restorer-a", {"ip": "127.0.0.2"}, {"ip": "127.0.0.3"})
+            while not dispatcher.answered[new]:
+                await pass_all(dispatcher, 6)
+            leaving = {"ip": "127.0.0.2", "ready": False, "serving": True, "terminating": True}
+            api.put("restorer-a", leaving, {"ip": "127.0.0.3"})
+            while dispatcher.credits > CREDITS:
+                await asyncio.sleep(0.01)
+            before = dispatcher.answered[old]
+            await pass_all(dispatcher, 6)
+            assert dispatcher.answered[old] == before
+            assert dispatcher.resent == 0
+        for server in running:
+            await server.stop(1)
+
+    run(work())
 
 
 def test_without_an_api_the_start_fails_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

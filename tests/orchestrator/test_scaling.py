@@ -150,6 +150,8 @@ def test_prometheus_is_told_the_same(shop: Shop) -> None:
     shop.render(shop.plan(), seconds=20)
     assert registry.get_sample_value("syncline_backlog_seconds") == pytest.approx(40)
     assert registry.get_sample_value("syncline_backlog_jobs") == 1
+    assert registry.get_sample_value("syncline_leases", {"kind": "job"}) == 1
+    assert registry.get_sample_value("syncline_leases", {"kind": "segment"}) == 0
 
 
 def test_pods_with_work_in_hand_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
