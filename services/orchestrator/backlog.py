@@ -83,7 +83,7 @@ def count_leases(database: Database) -> dict[str, int]:
         return {kind: connection.scalar(_held(table)) or 0 for kind, table in (("job", job), ("segment", segment))}
 
 
-def _held(table: sa.Table) -> sa.Select[tuple[int]]:
+def _held(table: sa.Table) -> sa.Select[int]:
     return sa.select(sa.func.count()).select_from(table).where(table.c.lease_until > now())
 
 
