@@ -16,8 +16,9 @@ from services.runtime.channel import open_channel
 from syncline.errors import Exhausted, InternalError, ServiceUnavailable, Stalled, Unavailable
 
 _log = structlog.get_logger("pool")
-_PROBE_SECONDS = 1.0  # between looks at a replica's health, and how long an answer may take
-_SILENCES = 3  # unanswered probes in a row that make a replica frozen or cut off
+_PROBE_SECONDS = 1.0  # between looks at a replica's health
+_ANSWER_SECONDS = 3.0  # that an answer may take: a busy machine is not a frozen one
+_SILENCES = 2  # unanswered probes in a row that make a replica frozen or cut off
 _REST_SECONDS = 0.5  # after a first failure; doubles with each further one
 _MAX_REST_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
@@ -65,7 +66,7 @@ class Member:
             self._failures = 0
             return
         self.trouble = str(failure)
-        rest = min(_MAX_REST_SECONDS, _REST_SECONDS * 2**self._failures) * random.uniform(0.8, 1.2)
+        rest = min(_MAX_REST_SECONDS, _REST_SECONDS * 2 ** min(self._failures, 8)) * random.uniform(0.8, 1.2)
         self._failures += 1
         self._rest_until = time.monotonic() + rest
         self._unwell = True
@@ -78,11 +79,13 @@ class Member:
         while not (self.gone and not self.outstanding):
             await asyncio.sleep(_PROBE_SECONDS)
             try:
-                answer = await check(health_pb2.HealthCheckRequest(), timeout=_PROBE_SECONDS)
+                answer = await check(health_pb2.HealthCheckRequest(), timeout=_ANSWER_SECONDS)
             except grpc.RpcError as error:
-                silences += error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                self._unwell = True
-                self._set_lost(silences >= _SILENCES)
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    silences += 1
+                    self._set_lost(silences >= _SILENCES)
+                else:
+                    self._unwell = True
                 continue
             silences = 0
             self._set_lost(False)
