@@ -3,6 +3,7 @@
 VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 OUT     ?= out/result.mp4
+MINUTES ?= 60
 CLIPS   ?= ../shared/clips
 STAGES  := decoder detector lipsync restorer orchestrator
 OVERLAYS := local gpu-split production
@@ -12,7 +13,7 @@ VERSION  = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' syncline/_version.py)
 SUFFIX   = $(if $(filter cuda,$(FLAVOR)),-cuda)
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install models demo run up protos test groups manifests images reference lint lock bench quality
+.PHONY: help install models demo run up protos test groups manifests images reference chaos soak lint lock bench load quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -44,7 +45,7 @@ protos: install ## the Python stubs, from protos/
 		--python_out=. --pyi_out=. --grpc_python_out=. \
 		protos/syncline/v1/*.proto protos/services/orchestrator/keda/*.proto
 
-test: models ## the whole test-suite
+test: models ## the whole test-suite; what needs PostgreSQL's server is skipped, and says so, where it is not installed
 	$(PYTHON) -m pytest
 
 groups: models ## each stage with nothing but its own dependency group: it starts and answers
@@ -64,6 +65,12 @@ images: ## one container image for each stage: make images FLAVOR=cuda MODELS=mo
 reference: install ## docs/reference.md: variables, metrics and error reasons, from the code
 	$(PYTHON) -m tools.reference
 
+chaos: models ## every fault on every service in mid-job: some ten minutes
+	$(PYTHON) -m pytest --chaos tests/end_to_end/test_kills.py --timeout 300
+
+soak: models ## an hour of jobs with faults; memory, descriptors and threads of every process: make soak MINUTES=60
+	$(PYTHON) -m benchmarks.soak $(MINUTES)
+
 lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -77,8 +84,12 @@ lock: install ## constraints.txt anew, from pyproject.toml and the newest releas
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --upgrade \
 		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
-bench: models ## speed and memory beside FFmpeg's own decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav
+bench: models ## the job store's speed; speed and memory of a job beside FFmpeg's decode + encode: make bench VIDEO=clip.mp4 AUDIO=speech.wav
+	$(PYTHON) -m benchmarks.store
 	$(PYTHON) -m benchmarks.render $(VIDEO) $(AUDIO)
+
+load: models ## 200 short jobs from 20 clients with 2 workers: order, latency of calls, memory
+	$(PYTHON) -m benchmarks.load
 
 quality: models ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
 	$(PYTHON) -m benchmarks.quality $(CLIPS) $(NAMES)

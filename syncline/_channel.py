@@ -54,10 +54,10 @@ def _caller_trace() -> list[tuple[str, str]]:
     return list(carrier.items())
 
 
-def make_metadata(job: str = "") -> list[tuple[str, str]]:
-    """The keys that servers log. Each call has its own request id."""
-    keys = [("syncline-request-id", str(uuid.uuid4())), *_caller_trace()]
-    return [*keys, ("syncline-job", job)] if job else keys
+def make_metadata(tenant: str, job: str = "") -> list[tuple[str, str]]:
+    """The keys that servers log or go by. Each call has its own request id."""
+    keys = {"syncline-request-id": str(uuid.uuid4()), "syncline-job": job, "syncline-tenant": tenant}
+    return [*((key, value) for key, value in keys.items() if value), *_caller_trace()]
 
 
 @contextlib.contextmanager

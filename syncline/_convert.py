@@ -129,6 +129,58 @@ def from_job(message: orchestrator_pb2.Job) -> types.Job:
             types.Speaker(_from_face(speaker.face) or "auto", speaker.audio, speaker.start)
             for speaker in message.speakers
         ),
+        priority=message.priority,
+        deadline=_from_timestamp(message.deadline) if message.HasField("deadline") else None,
+        tenant=message.tenant,
+        batch=message.batch,
+    )
+
+
+def to_new_job(job: types.NewJob) -> orchestrator_pb2.Job:
+    """Raises InvalidOption as to_options, and for a priority or deadline that has no place on the wire."""
+    video, audio = (asset.digest if isinstance(asset, types.Asset) else asset for asset in (job.video, job.audio))
+    try:
+        message = orchestrator_pb2.Job(
+            video=video,
+            audio=audio,
+            speakers=map(to_speaker, job.speakers),
+            options=to_options(job.options),
+            priority=job.priority,
+        )
+        if job.deadline is not None:
+            message.deadline.FromDatetime(job.deadline.astimezone(UTC))
+    except (TypeError, ValueError) as error:
+        raise errors.InvalidOption(f"priority={job.priority!r}, deadline={job.deadline!r}: {error}") from error
+    return message
+
+
+def to_state(state: types.JobState | str) -> int:
+    """Raises InvalidOption."""
+    try:
+        return orchestrator_pb2.Job.State.Value(f"STATE_{str(state).upper()}")
+    except ValueError as error:
+        states = ", ".join(known for known in types.JobState if known is not types.JobState.UNKNOWN)
+        raise errors.InvalidOption(f"{state!r} is not a state: one of {states}", {"option": "states"}) from error
+
+
+def from_batch(message: orchestrator_pb2.Batch) -> types.Batch:
+    return types.Batch(
+        name=message.name,
+        queued=message.queued_jobs,
+        running=message.running_jobs,
+        done=message.done_jobs,
+        failed=message.failed_jobs,
+        cancelled=message.cancelled_jobs,
+    )
+
+
+def from_estimate(message: orchestrator_pb2.EstimateJobResponse) -> types.Estimate:
+    return types.Estimate(
+        duration_seconds=message.duration_seconds,
+        work_seconds=message.work_seconds,
+        result_bytes=message.result_bytes,
+        jobs_ahead=message.jobs_ahead,
+        measured_jobs=message.measured_jobs,
     )
 
 

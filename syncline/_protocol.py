@@ -27,6 +27,7 @@ OnProgress = Callable[[int, int], None]  # bytes done, bytes in all; uploads cal
 FileName = str | os.PathLike[str]
 
 PAGE_SIZE = 100
+INSPECT_SECONDS = 120.0  # deadline; the server counts the file's packets, which takes a while for a long one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,35 @@ class Page:
     next_token: str
 
 
-def create_job(
-    video: types.Asset | str,
-    audio: types.Asset | str | None,
-    speakers: Iterable[types.Speaker],
-    request_id: str | None,
-    options: types.Options,
-) -> Question[types.Job]:
-    job = pb.Job(
-        video=digest_of(video),
-        audio="" if audio is None else digest_of(audio),
-        speakers=map(_convert.to_speaker, speakers),
-        options=_convert.to_options(options),
-    )
-    request = pb.CreateJobRequest(job=job, request_id=request_id or str(uuid.uuid4()))
+def create_job(job: types.NewJob, request_id: str | None) -> Question[types.Job]:
+    request = pb.CreateJobRequest(job=_convert.to_new_job(job), request_id=request_id or str(uuid.uuid4()))
     return Question("CreateJob", request, lambda response: _convert.from_job(response.job))
+
+
+def check_job(job: types.NewJob) -> Question[None]:
+    request = pb.CreateJobRequest(job=_convert.to_new_job(job), validate_only=True)
+    return Question("CreateJob", request, lambda _: None, seconds=INSPECT_SECONDS)
+
+
+def estimate_job(job: types.NewJob) -> Question[types.Estimate]:
+    request = pb.EstimateJobRequest(job=_convert.to_new_job(job))
+    return Question("EstimateJob", request, _convert.from_estimate, seconds=INSPECT_SECONDS)
+
+
+def create_batch(jobs: Iterable[types.NewJob], request_id: str | None) -> Question[types.Batch]:
+    messages = [_convert.to_new_job(job) for job in jobs]
+    request = pb.CreateBatchRequest(jobs=messages, request_id=request_id or str(uuid.uuid4()))
+    return Question("CreateBatch", request, lambda response: _convert.from_batch(response.batch))
+
+
+def get_batch(batch: types.Batch | str) -> Question[types.Batch]:
+    request = pb.GetBatchRequest(name=name_of(batch))
+    return Question("GetBatch", request, lambda response: _convert.from_batch(response.batch))
+
+
+def cancel_batch(batch: types.Batch | str) -> Question[types.Batch]:
+    request = pb.CancelBatchRequest(name=name_of(batch))
+    return Question("CancelBatch", request, lambda response: _convert.from_batch(response.batch))
 
 
 def get_job(job: types.Job | str) -> Question[types.Job]:
@@ -73,18 +88,35 @@ def cancel_job(job: types.Job | str) -> Question[types.Job]:
     return Question("CancelJob", pb.CancelJobRequest(name=name), lambda response: _convert.from_job(response.job), name)
 
 
-def list_jobs(page_token: str) -> Question[Page]:
+def retry_job(job: types.Job | str) -> Question[types.Job]:
+    name = name_of(job)
+    return Question("RetryJob", pb.RetryJobRequest(name=name), lambda response: _convert.from_job(response.job), name)
+
+
+def delete_job(job: types.Job | str) -> Question[None]:
+    name = name_of(job)
+    return Question("DeleteJob", pb.DeleteJobRequest(name=name), lambda _: None, name)
+
+
+def list_jobs(page_token: str, states: Iterable[types.JobState | str], tenant: str, batch: str) -> Question[Page]:
+    wanted: Any = [_convert.to_state(state) for state in states]
     return Question(
         "ListJobs",
-        pb.ListJobsRequest(page_size=PAGE_SIZE, page_token=page_token),
+        pb.ListJobsRequest(page_size=PAGE_SIZE, page_token=page_token, states=wanted, tenant=tenant, batch=batch),
         lambda response: Page([_convert.from_job(job) for job in response.jobs], response.next_page_token),
     )
 
 
+def import_asset(uri: str) -> Question[types.Asset]:
+    request = pb.ImportAssetRequest(uri=uri)
+    return Question("ImportAsset", request, lambda response: _convert.from_asset(response.asset), seconds=3600.0)
+
+
 def inspect_asset(asset: types.Asset | str) -> Question[types.MediaInfo]:
     request = pb.InspectAssetRequest(digest=digest_of(asset))
-    # The server counts the file's packets, which takes a while for a long one.
-    return Question("InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=120.0)
+    return Question(
+        "InspectAsset", request, lambda response: _convert.from_media_info(response.info), seconds=INSPECT_SECONDS
+    )
 
 
 def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]:
@@ -97,7 +129,7 @@ def find_persons(asset: types.Asset | str) -> Question[tuple[types.Person, ...]]
     )
 
 
-def name_of(job: types.Job | str) -> str:
+def name_of(job: types.Job | types.Batch | str) -> str:
     return job if isinstance(job, str) else job.name
 
 

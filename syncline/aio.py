@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Job, JobEvent, MediaInfo, Options, Person, Speaker
+from syncline.types import Asset, Batch, Estimate, Job, JobEvent, JobState, MediaInfo, NewJob, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -35,11 +36,14 @@ Item = TypeVar("Item")
 class AsyncClient:
     """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
 
+    `tenant`: on whose behalf, for a server that shares its work among several.
+
     What can pass is retried for about half a minute; broken transfers go on where they stopped. Belongs to the event
     loop in which it is first used.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, tenant: str = "") -> None:
+        self._tenant = tenant
         self._server = server
         self._retry = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
         self._retry_stream = stamina.AsyncRetryingCaller(attempts=None, timeout=None, **PAUSES)
@@ -61,6 +65,10 @@ class AsyncClient:
         upload = Upload(path, await asyncio.to_thread(describe_file, path), on_progress)
         return await self._retry_stream(upload.may_retry, self._converse, upload)
 
+    async def import_asset(self, uri: str) -> Asset:
+        """Has the server fetch a file by itself: "https://host/path" or "file:path", as its configuration allows."""
+        return await self._ask(_protocol.import_asset(uri))
+
     async def create_job(
         self,
         video: Asset | str,
@@ -68,22 +76,48 @@ class AsyncClient:
         request_id: str | None = None,
         *,
         speakers: Iterable[Speaker] = (),
+        priority: int = 0,
+        deadline: datetime | None = None,
         **options: Unpack[Options],
     ) -> Job:
         """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
-        Calls with one `request_id` make one job; default: an id of this call.
+        Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
+        not done by its deadline fails.
         """
-        return await self._ask(_protocol.create_job(video, audio, speakers, request_id, options))
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
+        return await self._ask(_protocol.create_job(new, request_id))
+
+    async def check(self, job: NewJob) -> None:
+        """Looks into a job's options and files as if to queue it. Raises what is wrong with them."""
+        await self._ask(_protocol.check_job(job))
+
+    async def estimate(self, job: NewJob) -> Estimate:
+        """What the job would cost on this server. Raises as `check`."""
+        return await self._ask(_protocol.estimate_job(job))
+
+    async def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
+        """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
+        return await self._ask(_protocol.create_batch(jobs, request_id))
+
+    async def get_batch(self, batch: Batch | str) -> Batch:
+        return await self._ask(_protocol.get_batch(batch))
+
+    async def cancel_batch(self, batch: Batch | str) -> Batch:
+        """Cancels those of its jobs that have not ended."""
+        return await self._ask(_protocol.cancel_batch(batch))
 
     async def get(self, job: Job | str) -> Job:
         return await self._ask(_protocol.get_job(job))
 
-    async def list(self) -> AsyncIterator[Job]:
-        """All jobs, newest first."""
+    async def list(
+        self, states: Iterable[JobState | str] = (), tenant: str = "", batch: Batch | str = ""
+    ) -> AsyncIterator[Job]:
+        """Jobs, newest first: all, or those in one of the states, of the tenant, of the batch."""
+        states = tuple(states)
         token = ""
         while True:
-            page = await self._ask(_protocol.list_jobs(token))
+            page = await self._ask(_protocol.list_jobs(token, states, tenant, _protocol.name_of(batch)))
             for job in page.jobs:
                 yield job
             if not (token := page.next_token):
@@ -92,6 +126,14 @@ class AsyncClient:
     async def cancel(self, job: Job | str) -> Job:
         """Stops the job. One that has ended stays as it is."""
         return await self._ask(_protocol.cancel_job(job))
+
+    async def retry(self, job: Job | str) -> Job:
+        """Queues a job that failed or was cancelled once more; what it had finished stays so."""
+        return await self._ask(_protocol.retry_job(job))
+
+    async def delete(self, job: Job | str) -> None:
+        """Makes the server forget a job that has ended."""
+        await self._ask(_protocol.delete_job(job))
 
     def watch(self, job: Job | str, after_event: int = 0) -> AsyncIterator[JobEvent]:
         """The job's events from the one after `after_event`, as they happen, until it has ended."""
@@ -172,7 +214,9 @@ class AsyncClient:
 
         async def ask() -> Any:
             with own_errors():
-                return await call(question.request, timeout=question.seconds, metadata=make_metadata(question.job))
+                return await call(
+                    question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
+                )
 
         return question.convert(await self._retry(is_retryable, ask))
 
@@ -207,7 +251,7 @@ class AsyncClient:
 
     def _open(self, stream: Stream[Item]) -> Any:
         method = getattr(self._stub, stream.method)
-        return method(stream.open(), timeout=STREAM_SECONDS, metadata=make_metadata(stream.job))
+        return method(stream.open(), timeout=STREAM_SECONDS, metadata=make_metadata(self._tenant, stream.job))
 
     async def _converse(self, upload: Upload) -> Asset:
         """One attempt."""
@@ -221,7 +265,7 @@ class AsyncClient:
                 while (request := await asyncio.to_thread(next, rest, None)) is not None:  # reads the file
                     yield request
 
-        call = self._stub.UploadAsset(requests(), timeout=STREAM_SECONDS, metadata=make_metadata())
+        call = self._stub.UploadAsset(requests(), timeout=STREAM_SECONDS, metadata=make_metadata(self._tenant))
         try:
             with own_errors():
                 first.put_nowait(await _next(call))

@@ -4,6 +4,7 @@ import contextlib
 import io
 import queue
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -25,7 +26,7 @@ from syncline._channel import (
 from syncline._files import Arriving, NewFile, describe_file
 from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
-from syncline.types import Asset, Job, JobEvent, MediaInfo, Options, Person, Speaker
+from syncline.types import Asset, Batch, Estimate, Job, JobEvent, JobState, MediaInfo, NewJob, Options, Person, Speaker
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -34,10 +35,13 @@ Item = TypeVar("Item")
 class Client:
     """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
 
+    `tenant`: on whose behalf, for a server that shares its work among several.
+
     What can pass is retried for about half a minute; broken transfers go on where they stopped. Threads may share one.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, tenant: str = "") -> None:
+        self._tenant = tenant
         self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
         self._stub: Any = make_stub(self._channel)
         self._retry = stamina.RetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
@@ -60,6 +64,10 @@ class Client:
         upload = Upload(path, describe_file(path), on_progress)
         return self._retry_stream(upload.may_retry, self._converse, upload)
 
+    def import_asset(self, uri: str) -> Asset:
+        """Has the server fetch a file by itself: "https://host/path" or "file:path", as its configuration allows."""
+        return self._ask(_protocol.import_asset(uri))
+
     def create_job(
         self,
         video: Asset | str,
@@ -67,22 +75,46 @@ class Client:
         request_id: str | None = None,
         *,
         speakers: Iterable[Speaker] = (),
+        priority: int = 0,
+        deadline: datetime | None = None,
         **options: Unpack[Options],
     ) -> Job:
         """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
-        Calls with one `request_id` make one job; default: an id of this call.
+        Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
+        not done by its deadline fails.
         """
-        return self._ask(_protocol.create_job(video, audio, speakers, request_id, options))
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
+        return self._ask(_protocol.create_job(new, request_id))
+
+    def check(self, job: NewJob) -> None:
+        """Looks into a job's options and files as if to queue it. Raises what is wrong with them."""
+        self._ask(_protocol.check_job(job))
+
+    def estimate(self, job: NewJob) -> Estimate:
+        """What the job would cost on this server. Raises as `check`."""
+        return self._ask(_protocol.estimate_job(job))
+
+    def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
+        """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
+        return self._ask(_protocol.create_batch(jobs, request_id))
+
+    def get_batch(self, batch: Batch | str) -> Batch:
+        return self._ask(_protocol.get_batch(batch))
+
+    def cancel_batch(self, batch: Batch | str) -> Batch:
+        """Cancels those of its jobs that have not ended."""
+        return self._ask(_protocol.cancel_batch(batch))
 
     def get(self, job: Job | str) -> Job:
         return self._ask(_protocol.get_job(job))
 
-    def list(self) -> Iterator[Job]:
-        """All jobs, newest first."""
+    def list(self, states: Iterable[JobState | str] = (), tenant: str = "", batch: Batch | str = "") -> Iterator[Job]:
+        """Jobs, newest first: all, or those in one of the states, of the tenant, of the batch."""
+        states = tuple(states)
         token = ""
         while True:
-            page = self._ask(_protocol.list_jobs(token))
+            page = self._ask(_protocol.list_jobs(token, states, tenant, _protocol.name_of(batch)))
             yield from page.jobs
             if not (token := page.next_token):
                 return
@@ -90,6 +122,14 @@ class Client:
     def cancel(self, job: Job | str) -> Job:
         """Stops the job. One that has ended stays as it is."""
         return self._ask(_protocol.cancel_job(job))
+
+    def retry(self, job: Job | str) -> Job:
+        """Queues a job that failed or was cancelled once more; what it had finished stays so."""
+        return self._ask(_protocol.retry_job(job))
+
+    def delete(self, job: Job | str) -> None:
+        """Makes the server forget a job that has ended."""
+        self._ask(_protocol.delete_job(job))
 
     def watch(self, job: Job | str, after_event: int = 0) -> Iterator[JobEvent]:
         """The job's events from the one after `after_event`, as they happen, until it has ended."""
@@ -162,7 +202,9 @@ class Client:
 
         def ask() -> Any:
             with own_errors():
-                return call(question.request, timeout=question.seconds, metadata=make_metadata(question.job))
+                return call(
+                    question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
+                )
 
         return question.convert(self._retry(is_retryable, ask))
 
@@ -197,7 +239,7 @@ class Client:
 
     def _open(self, stream: Stream[Item]) -> Any:
         method = getattr(self._stub, stream.method)
-        return method(stream.open(), timeout=STREAM_SECONDS, metadata=make_metadata(stream.job))
+        return method(stream.open(), timeout=STREAM_SECONDS, metadata=make_metadata(self._tenant, stream.job))
 
     def _converse(self, upload: Upload) -> Asset:
         """One attempt."""
@@ -212,7 +254,7 @@ class Client:
         call = None
         try:
             with own_errors():
-                call = self._stub.UploadAsset(requests(), timeout=STREAM_SECONDS, metadata=make_metadata())
+                call = self._stub.UploadAsset(requests(), timeout=STREAM_SECONDS, metadata=make_metadata(self._tenant))
                 first.put(next(call, None))
                 return upload.finish(next(call, None))
         except SynclineError as error:

@@ -16,13 +16,19 @@
     │   ├── InvalidName             a digest or resource name is not of its form
     │   ├── InvalidBatch            a batch's size, shape or pixel format does not fit its stream
     │   ├── OutOfOrder              a stream's message came before or after its turn
+    │   ├── SourceForbidden         the server may not read that path or address
     │   └── ChecksumMismatch        bytes do not have the digest they were announced with
     ├── NotFound                    NOT_FOUND
     │   ├── AssetNotFound
-    │   └── JobNotFound
+    │   ├── SourceNotFound
+    │   ├── JobNotFound
+    │   └── BatchNotFound
     ├── FailedPrecondition          FAILED_PRECONDITION: not now, and not by trying again
     │   ├── BlobUnusable            a prepared source or plan was made by another engine or version
+    │   ├── PlanDiffers             the engines here would render the job differently than those that planned it
     │   ├── JobNotDone              the job has no result
+    │   ├── JobNotEnded             the job waits or runs: cancel it first
+    │   ├── JobDone                 the job is done: there is nothing to try again
     │   ├── ModelMissing            a model file is not there; `make models` fetches it
     │   ├── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
     │   ├── ModelMismatch           a model file holds another network's weights, or none
@@ -33,11 +39,14 @@
     ├── Exhausted                   RESOURCE_EXHAUSTED: try again later
     │   ├── BatchTooLarge           a message or batch is above the stream's limit
     │   ├── DeviceExhausted         the GPU or other device has no memory for even one item
-    │   └── DiskFull
+    │   ├── DiskFull
+    │   ├── QueueFull               as many jobs wait as the deployment takes in
+    │   └── QuotaExceeded           the tenant has used up what it may
     ├── Unavailable                 UNAVAILABLE: try again
     │   ├── ServiceUnavailable      a service cannot be reached or broke off
     │   └── ServerDraining          the server is shutting down; try another
     ├── Stalled                     DEADLINE_EXCEEDED: no answer in time
+    ├── JobExpired                  DEADLINE_EXCEEDED: the job's deadline passed before it was done
     ├── Cancelled                   CANCELLED
     │   └── JobCancelled
     └── InternalError               INTERNAL: a fault of ours; the log of the service named has the rest
@@ -136,6 +145,10 @@ class OutOfOrder(InvalidInput):
     """A stream's message came before or after its turn."""
 
 
+class SourceForbidden(InvalidInput):
+    """The server may not read that path or address."""
+
+
 class ChecksumMismatch(InvalidInput):
     """Bytes do not have the digest they were announced with."""
 
@@ -150,8 +163,16 @@ class AssetNotFound(NotFound):
     """No asset of that digest is stored."""
 
 
+class SourceNotFound(NotFound):
+    """There is nothing at that path or address."""
+
+
 class JobNotFound(NotFound):
     """No job of that name exists."""
+
+
+class BatchNotFound(NotFound):
+    """No batch of that name exists."""
 
 
 class FailedPrecondition(SynclineError):
@@ -164,8 +185,20 @@ class BlobUnusable(FailedPrecondition):
     """A prepared source or plan was made by another engine or version."""
 
 
+class PlanDiffers(FailedPrecondition):
+    """The engines here would render the job differently than those that planned it."""
+
+
 class JobNotDone(FailedPrecondition):
     """The job has no result."""
+
+
+class JobNotEnded(FailedPrecondition):
+    """The job waits or runs: cancel it first."""
+
+
+class JobDone(FailedPrecondition):
+    """The job is done: there is nothing to try again."""
 
 
 class ModelMissing(FailedPrecondition):
@@ -219,6 +252,14 @@ class DiskFull(Exhausted):
     """The store's disk has no room."""
 
 
+class QueueFull(Exhausted):
+    """As many jobs wait as the deployment takes in."""
+
+
+class QuotaExceeded(Exhausted):
+    """The tenant has used up what it may."""
+
+
 class Unavailable(SynclineError):
     """Try again."""
 
@@ -239,6 +280,12 @@ class Stalled(SynclineError):
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     retryable = True
+
+
+class JobExpired(SynclineError):
+    """The job's deadline passed before it was done."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class Cancelled(SynclineError):

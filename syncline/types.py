@@ -1,6 +1,6 @@
 """What the client takes and gives: plain values, in the words of the protos."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -179,6 +179,53 @@ class Job:
     start_time: datetime | None
     end_time: datetime | None
     speakers: tuple[Speaker, ...] = ()  # faces and audio as digests
+    priority: int = 0  # higher goes first
+    deadline: datetime | None = None
+    tenant: str = ""
+    batch: str = ""  # "batches/" and an identifier, of the batch it belongs to
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What can be queued: uploaded files or their digests; one speech, or `speakers`, each with a face and a speech."""
+
+    video: Asset | str
+    audio: Asset | str | None = None
+    options: Options = field(default_factory=Options)
+    priority: int = 0
+    deadline: datetime | None = None
+    speakers: tuple[Speaker, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """How many of its jobs there are in each state."""
+
+    name: str  # "batches/" and an identifier
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+
+    @property
+    def total(self) -> int:
+        return self.queued + self.running + self.done + self.failed + self.cancelled
+
+    @property
+    def ended(self) -> bool:
+        return not self.queued and not self.running
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job would cost on the server, by the medians of its latest done jobs."""
+
+    duration_seconds: float  # of the video to be made
+    work_seconds: float  # of one worker; 0 when nothing was measured yet
+    result_bytes: int  # 0 when nothing was measured yet
+    jobs_ahead: int
+    measured_jobs: int
 
 
 @dataclass(frozen=True, slots=True)

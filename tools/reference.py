@@ -36,6 +36,7 @@ COMMON = {
 }
 CLIENT = {
     "SYNCLINE_SERVER": ("", "HOST:PORT that the command line speaks to; without it, `run` starts its own services"),
+    "SYNCLINE_TENANT": ("", "on whose behalf the command line asks"),
 }
 
 

@@ -6,6 +6,7 @@ from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.backlog import BacklogCollector
 from services.orchestrator.config import OrchestratorConfig
 from services.orchestrator.database import Database
+from services.orchestrator.keeper import Keeper
 from services.orchestrator.metrics import StagesCollector
 from services.orchestrator.scaler import BacklogScaler
 from services.orchestrator.servicer import OrchestratorServicer
@@ -16,8 +17,9 @@ from services.runtime.server import serve
 
 
 def load(config: OrchestratorConfig) -> BacklogScaler:
-    artifacts = ArtifactStore(config.store)
-    store = JobStore(config.database_url)
+    artifacts = ArtifactStore(config.store, config.free_bytes)
+    store = JobStore(config.database_url, config.limits)
+    store.take_alone()
     stages = Stages(
         config.decoder,
         config.detector,
@@ -27,10 +29,14 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
         config.wait_seconds,
         config.zone,
     )
-    REGISTRY.register(StagesCollector(stages))
-    worker = Worker(store, artifacts, stages, config.lease_seconds) if "worker" in config.roles else None
-    servicer = OrchestratorServicer(store, artifacts, stages, worker, api="api" in config.roles)
+    keeper = Keeper(store, artifacts, config.keep_days * 24 * 3600)
+    worker = None
+    if "worker" in config.roles:
+        worker = Worker(store, artifacts, stages, config.lease_seconds, config.segment_seconds)
+    imports = config.import_rules
+    servicer = OrchestratorServicer(store, artifacts, stages, keeper, worker, imports, api="api" in config.roles)
     database = Database(config.database_url)
+    REGISTRY.register(StagesCollector(stages))
     REGISTRY.register(BacklogCollector(database))
     return BacklogScaler(servicer, database, stages.pools["restorer"] if config.deletion_cost else None)
 

@@ -13,9 +13,10 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,13 @@ from services.runtime.refusal import Refusal
 
 CHUNK_BYTES = 1 << 20
 UPLOAD_SECONDS = 7 * 24 * 3600  # an upload that nobody went on with for so long is given up
+GRACE_SECONDS = (
+    3600  # between writing an asset or seeing that it is there, and noting who needs it, lies less than this
+)
 SCRATCH_SECONDS = 60  # between creating a scratch file and locking it lies less than this
 
+# What a network's file system says while its server is away.
+_GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -52,10 +58,12 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 @contextmanager
 def refuse_full_disk() -> Iterator[None]:
-    """Turns "no space left", of the system or of FFmpeg, into DISK_FULL."""
+    """Turns "no space left", of the system or of FFmpeg, into DISK_FULL, and a disk that went away into its like."""
     try:
         yield
     except OSError as error:
+        if error.errno in _GONE:
+            raise Refusal("SERVICE_UNAVAILABLE", f"The store's disk cannot be reached: {error.strerror}.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Refusal("DISK_FULL", "The store's disk is full: free some space, then try again.") from error
@@ -80,8 +88,9 @@ def sync_path(path: Path) -> None:
 class ArtifactStore:
     """Any number of processes may share one folder. All methods may block."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, free_bytes: int = 0) -> None:
         self._root = root
+        self._free_bytes = free_bytes
         for name in ("assets", "uploads", "artifacts", "scratch"):
             (root / name).mkdir(parents=True, exist_ok=True)
         self._sweep()
@@ -110,6 +119,7 @@ class ArtifactStore:
         asset = hash_file(path)
         with refuse_full_disk():
             if self.find_asset(asset.digest) == asset:
+                os.utime(self._asset_path(asset.digest))
                 path.unlink()
             else:
                 publish_file(path, self._asset_path(asset.digest))
@@ -122,17 +132,32 @@ class ArtifactStore:
             while chunk := file.read(chunk_bytes):
                 yield chunk
 
+    def check_room(self, size: int = 0) -> None:
+        """Raises Refusal DISK_FULL when so many bytes more would leave less free than shall be."""
+        free = shutil.disk_usage(self._root).free
+        if free - size < self._free_bytes:
+            message = f"The store's disk has {free >> 20} MB free, of which {self._free_bytes >> 20} shall stay so."
+            raise Refusal("DISK_FULL", message, free=free, wanted=size)
+
     def open_upload(self, digest: str, size: int) -> "Upload":
-        """An upload of the asset, at the first byte still wanted."""
+        """An upload of the asset, at the first byte still wanted. Raises as check_room."""
+        if self.find_asset(digest) is None:
+            self.check_room(size)
         return Upload(Asset(digest, size), self._asset_path(digest), self._root / "uploads" / f"{digest}.part")
 
     # Artifacts
 
     def artifact_path(self, kind: str, key: str) -> Path:
-        """Where the artifact lies, or will. `kind` is a word of ours, `key` any text: what it was made from."""
+        """Where the artifact lies, or will. `kind` is a word of ours, `key` any text: what it was made from.
+
+        Asking counts as using it.
+        """
         if not _KIND.fullmatch(kind):
             raise ValueError(f"{kind!r} is not a kind of artifact")
-        return self._root / "artifacts" / kind / hashlib.sha256(key.encode()).hexdigest()
+        path = self._root / "artifacts" / kind / hashlib.sha256(key.encode()).hexdigest()
+        with suppress(FileNotFoundError):
+            os.utime(path)
+        return path
 
     def put_artifact(self, kind: str, key: str, chunks: Iterable[bytes | memoryview]) -> Asset:
         """Writes the artifact, whole or not at all; one that is there is replaced."""
@@ -157,15 +182,37 @@ class ArtifactStore:
     def scratch(self, suffix: str = "") -> Iterator[Path]:
         """An empty file of one's own on the store's disk, gone after the block unless adopt() moved it.
 
-        A full disk inside the block becomes Refusal DISK_FULL.
+        A full disk inside the block becomes Refusal DISK_FULL, one that went away SERVICE_UNAVAILABLE.
         """
         path = self._root / "scratch" / f"{uuid.uuid4().hex}{suffix}"
-        with refuse_full_disk(), path.open("xb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)  # says for as long as its process lives that the file is not stale
-                yield path
-            finally:
-                path.unlink(missing_ok=True)
+        try:
+            with refuse_full_disk(), path.open("xb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # says for as long as its process lives that the file is not stale
+                    yield path
+                finally:
+                    path.unlink(missing_ok=True)
+        except FileNotFoundError as error:
+            if path.parent.is_dir():
+                raise
+            message = f"The store's disk is not at {self._root}: was it unmounted?"
+            raise Refusal("SERVICE_UNAVAILABLE", message) from error
+
+    # Clean-up
+
+    def sweep(self, find_live: Callable[[], Collection[str]], seconds: float, grace: float = GRACE_SECONDS) -> set[str]:
+        """Removes artifacts not used for so long, and assets that are not live; the digests of those.
+
+        `find_live`: digests of the assets that somebody needs. One that changed within `grace` seconds is spared: who
+        needs it may just be writing that down.
+        """
+        self._sweep()
+        now = time.time()
+        for path in (self._root / "artifacts").glob("*/*"):
+            _remove_older(path, now - seconds)
+        old = {path.name: path for path in (self._root / "assets").glob("*/*") if _is_older(path, now - grace)}
+        live = set(find_live())
+        return {digest for digest, path in old.items() if digest not in live and _remove_older(path, now - grace)}
 
     def _asset_path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
@@ -184,6 +231,22 @@ class ArtifactStore:
             with suppress(FileNotFoundError):
                 if now - path.stat().st_mtime > UPLOAD_SECONDS:
                     path.unlink()
+
+
+def _is_older(path: Path, instant: float) -> bool:
+    try:
+        return path.stat().st_mtime <= instant
+    except FileNotFoundError:  # somebody else sweeps as well
+        return False
+
+
+def _remove_older(path: Path, instant: float) -> bool:
+    """Whether the file was there, and last touched before that instant."""
+    if _is_older(path, instant):
+        with suppress(FileNotFoundError):
+            path.unlink()
+            return True
+    return False
 
 
 class Upload:

@@ -2,15 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.orchestrator.database import Database, now
+from services.orchestrator.database import Database, Row
 from services.orchestrator.records import JobState, SegmentState
 from services.orchestrator.schema import job, segment
 
@@ -18,7 +17,30 @@ TARGET_SECONDS = 60.0  # of work that one restorer may have before it
 _LATEST = 100  # segments that the cost of a frame is measured on
 _SECONDS_PER_FRAME = 0.01  # until a segment was measured
 _FRAMES_PER_JOB = 1500  # of a job that is not planned yet, until one was: a minute at 25 frames a second
-_OPEN = (JobState.QUEUED, JobState.RUNNING)
+
+_OPEN = sa.or_(job.c.state == JobState.QUEUED, job.c.state == JobState.RUNNING)
+_OPEN_JOBS = sa.select(sa.func.count()).select_from(job).where(_OPEN)
+_UNPLANNED_JOBS = _OPEN_JOBS.where(~sa.exists().where(segment.c.job == job.c.id))
+_WAITING_FRAMES = (
+    sa.select(sa.func.sum(segment.c.frame_count))
+    .join(job, job.c.id == segment.c.job)
+    .where(_OPEN, segment.c.state != SegmentState.DONE)
+)
+_PER_JOB = sa.select(sa.func.sum(segment.c.frame_count).label("frames")).group_by(segment.c.job).subquery()
+_MEAN_FRAMES = sa.select(sa.func.avg(_PER_JOB.c.frames))
+_MEASURED = (
+    sa.select(segment.c.frame_count, segment.c.details)
+    .join(job, job.c.id == segment.c.job)
+    .where(segment.c.state == SegmentState.DONE)
+    .order_by(job.c.number.desc(), segment.c.number.desc())
+    .limit(_LATEST)
+)
+_HELD = {
+    kind: sa.select(sa.func.count())
+    .select_from(table)
+    .where(table.c.lease_until > sa.bindparam("now", type_=sa.BigInteger))
+    for kind, table in (("job", job), ("segment", segment))
+}
 
 
 @dataclass(frozen=True)
@@ -49,42 +71,27 @@ def wanted_replicas(backlog: Backlog, target: float, most: int, least: int = 0) 
 
 def read_backlog(database: Database) -> Backlog:
     """Blocks: call it in an executor."""
-    waiting = sa.select(sa.func.coalesce(sa.func.sum(segment.c.frame_count), 0))
-    waiting = waiting.join(job, job.c.id == segment.c.job)
-    waiting = waiting.where(job.c.state.in_(_OPEN), segment.c.state != SegmentState.DONE)
-    planned = sa.exists().where(segment.c.job == job.c.id)
-    per_job = sa.select(sa.func.sum(segment.c.frame_count).label("frames")).group_by(segment.c.job).subquery()
-    latest = sa.select(segment.c.frame_count, segment.c.details).join(job, job.c.id == segment.c.job)
-    latest = latest.where(segment.c.state == SegmentState.DONE)
-    latest = latest.order_by(job.c.number.desc(), segment.c.number.desc()).limit(_LATEST)
-    count = sa.select(sa.func.count()).select_from(job).where(job.c.state.in_(_OPEN))
-    with database.reading() as connection:
-        jobs = connection.scalar(count) or 0
-        unplanned = connection.scalar(count.where(~planned)) or 0
-        frames = float(connection.scalar(waiting) or 0)
-        mean = connection.scalar(sa.select(sa.func.avg(per_job.c.frames))) or _FRAMES_PER_JOB
-        measured = connection.execute(latest).all()
-    return Backlog(jobs, frames + unplanned * float(mean), _cost_of_a_frame(measured))
+    with database.reading() as tx:
+        jobs, unplanned = tx.value(_OPEN_JOBS), tx.value(_UNPLANNED_JOBS)
+        frames = float(tx.value(_WAITING_FRAMES) or 0)
+        mean = float(tx.value(_MEAN_FRAMES) or _FRAMES_PER_JOB)
+        measured = tx.all(_MEASURED)
+    return Backlog(jobs, frames + unplanned * mean, _cost_of_a_frame(measured))
 
 
-def _cost_of_a_frame(measured: Iterable[Sequence[Any]]) -> float:
-    """`measured`: frames and details of segments."""
+def _cost_of_a_frame(measured: Iterable[Row]) -> float:
     frames, seconds = 0, 0.0
-    for count, details in measured:
-        spent = json.loads(details or "{}").get("seconds", {}).get("restore")
+    for row in measured:
+        spent = json.loads(row["details"] or "{}").get("seconds", {}).get("restore")
         if spent:
-            frames, seconds = frames + count, seconds + spent
+            frames, seconds = frames + row["frame_count"], seconds + spent
     return seconds / frames if frames else _SECONDS_PER_FRAME
 
 
 def count_leases(database: Database) -> dict[str, int]:
     """How many jobs and segments a worker holds now."""
-    with database.reading() as connection:
-        return {kind: connection.scalar(_held(table)) or 0 for kind, table in (("job", job), ("segment", segment))}
-
-
-def _held(table: sa.Table) -> sa.Select[int]:
-    return sa.select(sa.func.count()).select_from(table).where(table.c.lease_until > now())
+    with database.reading() as tx:
+        return {kind: tx.value(query, now=tx.now) for kind, query in _HELD.items()}
 
 
 class BacklogCollector(Collector):

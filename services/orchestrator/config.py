@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.orchestrator.importing import ImportRules
+from services.orchestrator.records import Limits
 from services.runtime.config import ConfigError, ServerConfig
 
 
@@ -22,12 +24,31 @@ class OrchestratorConfig:
     wait_seconds: float = 60.0  # so long work waits for a stage that has no replica ready
     zone: str = ""  # where this process runs: replicas of the same zone are preferred
     deletion_cost: bool = False  # restorer pods with work in hand are marked to be the last that scaling down takes
+    segment_seconds: float = 4.0  # of video that a crash loses at most; the same for all workers
+    import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none
+    import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
+    import_bytes: int = 20 << 30  # most that one import may have
+    keep_days: float = 30.0  # for which ended jobs, their results, and uploads not used since are kept
+    free_bytes: int = 1 << 30  # of the store's disk that uploads and new jobs leave free
+    max_jobs: int = 10_000  # that have not ended; further ones are refused
+    tenant_jobs: int = 0  # of one tenant that have not ended; 0: no limit
+    tenant_minutes: float = 0.0  # of video of one tenant's jobs of the last 24 hours; 0: no limit
+    tenant_bytes: int = 0  # of one tenant's uploads that are kept; 0: no limit
     server: ServerConfig = ServerConfig(port=50050)
 
     def __post_init__(self) -> None:
         unknown = set(self.roles.split(",")) - {"api", "worker"}
         if unknown:
             raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_jobs, self.tenant_jobs, self.tenant_minutes, self.tenant_bytes)
+
+    @property
+    def import_rules(self) -> ImportRules:
+        hosts = tuple(host.strip().lower() for host in self.import_hosts.split(",") if host.strip())
+        return ImportRules(Path(self.import_root) if self.import_root else None, hosts, self.import_bytes)
 
     @property
     def database_url(self) -> str:

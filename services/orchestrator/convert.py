@@ -1,16 +1,19 @@
 """Records <-> wire."""
 
+import re
 from typing import Any
 
+import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import Asset
 from services.orchestrator.choice import AUTO, FaceBox, FaceChoice, Speaker
+from services.orchestrator.estimating import Estimate
 from services.orchestrator.naming import find_box
 from services.orchestrator.options import RANGES, FpsMode, JobOptions
 from services.orchestrator.persons import Person, find_spans
-from services.orchestrator.records import EventRecord, JobRecord, JobState
+from services.orchestrator.records import BatchRecord, EventRecord, JobFilter, JobRecord, JobState, NewJob
 from services.orchestrator.timeline import SyncMode
 from services.runtime.convert import from_fraction, to_fraction
 from services.runtime.refusal import Refusal
@@ -18,6 +21,8 @@ from syncline.errors import CATALOGUE, to_status
 from syncline.v1 import lipsync_pb2
 from syncline.v1 import orchestrator_pb2 as pb
 
+MAX_PRIORITY = 100
+_TENANT = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _STATES = {
     JobState.QUEUED: pb.Job.STATE_QUEUED,
     JobState.RUNNING: pb.Job.STATE_RUNNING,
@@ -48,10 +53,49 @@ _NAMES = ("preset", "profile", "container", "video_codec", "audio_codec", "backg
 
 def to_job_id(name: str) -> str:
     """ "jobs/ID" -> ID. Raises Refusal INVALID_NAME."""
-    collection, _, job_id = name.partition("/")
-    if collection != "jobs" or not job_id.isalnum():
-        raise Refusal("INVALID_NAME", f"{name[:80]!r} is not a job's name: jobs/ and its identifier")
-    return job_id
+    return _to_id("jobs", name)
+
+
+def to_batch_id(name: str) -> str:
+    """ "batches/ID" -> ID. Raises Refusal INVALID_NAME."""
+    return _to_id("batches", name)
+
+
+def _to_id(collection: str, name: str) -> str:
+    found, _, identifier = name.partition("/")
+    if found != collection or not identifier.isalnum():
+        raise Refusal("INVALID_NAME", f"{name[:80]!r} is not of the form {collection}/ and an identifier")
+    return identifier
+
+
+def to_tenant(context: grpc.aio.ServicerContext) -> str:
+    """Whom a call is for. Raises Refusal INVALID_NAME."""
+    metadata = dict(context.invocation_metadata() or ())
+    tenant = str(metadata.get("syncline-tenant", ""))
+    if not _TENANT.fullmatch(tenant):
+        raise Refusal("INVALID_NAME", f"{tenant[:80]!r} is no tenant: at most 64 letters, digits, '.', '_' and '-'")
+    return tenant
+
+
+def to_new_job(job: pb.Job, tenant: str) -> NewJob:
+    """Raises Refusal INVALID_OPTION."""
+    if abs(job.priority) > MAX_PRIORITY:
+        message = f"priority is {job.priority}; the range is -{MAX_PRIORITY} to {MAX_PRIORITY}"
+        raise Refusal("INVALID_OPTION", message, field="priority")
+    deadline = job.deadline.ToMilliseconds() if job.HasField("deadline") else None
+    options = to_options(job)
+    assets = tuple(list_assets(job, options))
+    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, assets)
+
+
+def to_filter(request: pb.ListJobsRequest) -> JobFilter:
+    """Raises Refusal INVALID_OPTION, INVALID_NAME."""
+    states = {number: state for state, number in _STATES.items()}
+    unknown = [state for state in request.states if state not in states]
+    if unknown:
+        raise Refusal("INVALID_OPTION", f"state {unknown[0]} is not known", field="states")
+    batch = to_batch_id(request.batch) if request.batch else ""
+    return JobFilter(tuple(states[state] for state in request.states), request.tenant, batch)
 
 
 def to_options(job: pb.Job) -> JobOptions:
@@ -153,6 +197,25 @@ def from_job(job: JobRecord) -> pb.Job:
         create_time=_to_timestamp(job.create_time),
         start_time=_to_timestamp(job.start_time) if job.start_time else None,
         end_time=_to_timestamp(job.end_time) if job.end_time else None,
+        priority=job.priority,
+        deadline=_to_timestamp(job.deadline) if job.deadline is not None else None,
+        tenant=job.tenant,
+        batch=f"batches/{job.batch}" if job.batch else "",
+    )
+
+
+def from_batch(batch: BatchRecord) -> pb.Batch:
+    counts = {f"{state.lower()}_jobs": count for state, count in batch.counts.items()}
+    return pb.Batch(name=f"batches/{batch.id}", **counts)
+
+
+def from_estimate(estimate: Estimate, jobs_ahead: int) -> pb.EstimateJobResponse:
+    return pb.EstimateJobResponse(
+        duration_seconds=estimate.duration,
+        work_seconds=estimate.work_seconds,
+        result_bytes=estimate.result_bytes,
+        jobs_ahead=jobs_ahead,
+        measured_jobs=estimate.measured_jobs,
     )
 
 

@@ -36,7 +36,7 @@ class FrameFeed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._close()
+        await self.close()
 
     async def frames(self, first: int, last: int) -> AsyncIterator[Sequence[Frame]]:
         """The frames from `first` to `last`, both included, a few at a time."""
@@ -53,7 +53,7 @@ class FrameFeed:
             yield taken
 
     async def _open(self, first: int) -> None:
-        await self._close()
+        await self.close()
         reader = self._stages.decode_frames(self._source, self._metadata, int(self._pts[first]) * self._time_base)
         self._reader = await reader.__aenter__()
         self._batches = aiter(reader)
@@ -65,7 +65,8 @@ class FrameFeed:
             raise InternalError(f"the decoder ended at frame {self._next} of the {len(self._pts)} that it gave before")
         return batch
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Lets the stream go; the frames that are asked for next open another."""
         self._next = -1
         if self._reader is not None:
             reader, self._reader = self._reader, None

@@ -1,14 +1,12 @@
 """One job from its two files to its video: inspect, analyse, prepare, plan, render, assemble."""
 
-import asyncio
 import contextlib
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from google.protobuf.json_format import MessageToDict
@@ -21,14 +19,15 @@ from services.orchestrator.casting import Cast, Casting
 from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
-from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
-from services.orchestrator.metrics import SEGMENT_RENDER_SECONDS
+from services.orchestrator.leases import tell, while_held
 from services.orchestrator.options import JobOptions
 from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
-from services.orchestrator.records import JobProgress, JobRecord, Lease, Phase, SegmentRecord
-from services.orchestrator.rendering import Mouth, RenderJob, render_segment
+from services.orchestrator.progress import Beacon, timed
+from services.orchestrator.records import JobRecord, Lease, Phase, SegmentRecord
+from services.orchestrator.rendering import Mouth, RenderJob
 from services.orchestrator.report import build_report, describe_engine
+from services.orchestrator.segments import SegmentRenderer
 from services.orchestrator.sound import SoundPart, open_sound
 from services.orchestrator.soundtrack import NO_SOURCE_SOUND, check_copy, choose_codec, list_sounds
 from services.orchestrator.source import (
@@ -42,29 +41,12 @@ from services.orchestrator.source import (
 )
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.store import JobStore
-from services.orchestrator.timeline import SegmentSpan, Timeline, cut_segments
-from services.runtime import tracing
+from services.orchestrator.timeline import Timeline, cut_segments
 from services.runtime.convert import to_fraction
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
 from syncline.v1 import decoder_pb2
-
-Record = TypeVar("Record", JobRecord, SegmentRecord)
-
-_WAIT_SECONDS = 0.25  # for segments that another worker has
-
-
-class Beacon:
-    """How far the job is, for the heartbeat to tell."""
-
-    value = JobProgress()
-
-    def enter(self, phase: Phase, total_frames: int = 0) -> None:
-        self.value = JobProgress(phase, 0, total_frames)
-
-    def advance(self, done_frames: int) -> None:
-        self.value = replace(self.value, done_frames=done_frames)
 
 
 @dataclass(frozen=True)
@@ -97,31 +79,32 @@ class JobRun:
     stages: Stages
     owner: str
     lease_seconds: float
+    segment_seconds: Fraction
     job: JobRecord
     lease: Lease
     progress: Beacon
 
+    @property
+    def _renderer(self) -> SegmentRenderer:
+        return SegmentRenderer(
+            self.store, self.artifacts, self.stages, self.owner, self.lease_seconds, self.job.id, self.progress
+        )
+
     async def make(self) -> None:
-        """Raises what went wrong."""
+        """Leads the job. Raises what went wrong."""
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
-        known = await self._learn(options, metadata, seconds)
-        engines = {
-            **known.analysis.engines,
-            "lipsync": describe_engine(await self.stages.engine("lipsync")),
-            "restorer": describe_engine(await self.stages.engine("restorer")),
-        }
-        with _timed(seconds, "plan"):
-            render = await self._plan(known, options, metadata)
-            plan_digest = _digest_of(render, engines)
-            await in_thread(self.store.plan_segments, self.lease, plan_digest, cut_segments(render.timeline))
-        with _timed(seconds, "render"):
+        known, engines, render = await self._get_ready(options, metadata, seconds)
+        plan_digest, spans = _digest_of(render, engines), cut_segments(render.timeline, self.segment_seconds)
+        pixels = render.encode.format.width * render.encode.format.height
+        await tell(self.store.plan_segments, self.lease, plan_digest, spans, float(render.timeline.duration), pixels)
+        with timed(seconds, "render"):
             self.progress.enter(Phase.RENDER, render.timeline.frame_count)
-            await self._render(render)
-        with _timed(seconds, "assemble"):
+            await self._renderer.render_all(render)
+        with timed(seconds, "assemble"):
             self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
-            segments = await in_thread(self.store.list_segments, self.job.id)
+            segments = await tell(self.store.list_segments, self.job.id)
             result = await self._assemble(known, options, segments, metadata)
         notes = [NOT_A_PHOTO] if options.idle_motion and not known.is_photo else []
         notes += [NO_SOURCE_SOUND] if options.source_gain is not None and not known.info.HasField("audio") else []
@@ -131,21 +114,48 @@ class JobRun:
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
-        await in_thread(self.store.finish_job, self.lease, result, report_asset)
+        await tell(self.store.finish_job, self.lease, result, report_asset)
+
+    async def help(self, segment: SegmentRecord) -> None:
+        """Renders a segment, on which `lease` is, of a job that another leads; then others while there are any.
+
+        Raises Refusal PLAN_DIFFERS when the engines here would render it differently.
+        """
+        metadata = (("syncline-job", self.job.id),)
+        options = JobOptions.from_json(self.job.options)
+        getting_ready = self._get_ready(options, metadata, {})
+        _, engines, render = await while_held(self.store, self.lease, self.lease_seconds, getting_ready)
+        if _digest_of(render, engines) != self.job.plan:
+            message = "the job was planned for other versions of the engines than those this worker reaches"
+            raise Refusal("PLAN_DIFFERS", message, job=self.job.id)
+        await self._renderer.render_from(render, segment, self.lease)
+
+    async def _get_ready(
+        self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]
+    ) -> tuple[_Known, dict[str, Any], RenderJob]:
+        """All that rendering needs; what was found out before is not found out again."""
+        known = await self._learn(options, metadata, seconds)
+        engines = {
+            **known.analysis.engines,
+            "lipsync": describe_engine(await self.stages.engine("lipsync")),
+            "restorer": describe_engine(await self.stages.engine("restorer")),
+        }
+        with timed(seconds, "plan"):
+            return known, engines, await self._plan(known, options, metadata)
 
     async def _learn(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> _Known:
         """Inspects all files, then analyses the source and prepares its mouths, unless that was done before."""
-        with _timed(seconds, "inspect"):
+        with timed(seconds, "inspect"):
             self.progress.enter(Phase.INSPECT)
             audios = dict.fromkeys(speaker.audio for speaker in options.speakers) or [self.job.audio]
             info, sounds = await self._inspect(options, list(audios), metadata)
             heard = {audio: await find_speech(self.stages, self.artifacts, audio, metadata) for audio in audios}
-        with _timed(seconds, "analyse"):
+        with timed(seconds, "analyse"):
             self.progress.enter(Phase.ANALYSE, info.video.frame_count)
             key, analysis = await find_analysis(
                 self.stages, self.artifacts, self.job.video, metadata, self.progress.advance
             )
-        with _timed(seconds, "prepare"):
+        with timed(seconds, "prepare"):
             self.progress.enter(Phase.PLAN, len(analysis.pts))
             own_speech = await self._own_speech(info, metadata)
             casting = Casting(self.stages, self.artifacts, key, analysis, own_speech, metadata)
@@ -171,7 +181,7 @@ class JobRun:
             seed = self.job.video + self.job.audio
             idle = move_photo(known.tracks, known.analysis.format, timeline, options.idle_motion, seed)
         elif options.idle_motion:
-            await in_thread(self.store.note, self.lease, NOT_A_PHOTO)
+            await self._note(NOT_A_PHOTO)
         samples = int(timeline.duration * SPEECH_RATE)
         for role, speech, track, prepared in zip(
             known.cast.roles, known.speeches, known.tracks, known.prepared, strict=True
@@ -217,7 +227,7 @@ class JobRun:
                     raise Refusal("NO_AUDIO", f"the file given as {name} has no sound", digest=audio)
         check_copy(options, sounds[audios[0]])
         for advice in info.advice:
-            await in_thread(self.store.note, self.lease, f"{advice.code}: {advice.message}")
+            await self._note(f"{advice.code}: {advice.message}")
         return info, sounds
 
     async def _own_speech(self, info: decoder_pb2.MediaInfo, metadata: Metadata) -> np.ndarray | None:
@@ -226,57 +236,12 @@ class JobRun:
         try:
             return await find_speech(self.stages, self.artifacts, self.job.video, metadata)
         except (SynclineError, Refusal) as error:  # a source with a broken sound track is a silent source
-            await in_thread(self.store.note, self.lease, f"The video's own sound cannot be used: {error}")
+            await self._note(f"The video's own sound cannot be used: {error}")
             return None
 
-    async def _render(self, render: RenderJob) -> None:
-        """Segment after segment; those that an earlier attempt published are kept."""
-        segments = await in_thread(self.store.list_segments, self.job.id)
-        done = sum(segment.frame_count for segment in segments if segment.result is not None)
-        self.progress.advance(done)
-        metadata = (("syncline-job", self.job.id),)
-        async with FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata) as feed:
-            while True:
-                claimed = await claim(self.store, self.store.claim_segment, self.job.id, self.owner, self.lease_seconds)
-                if claimed is not None:
-                    await self._render_one(render, feed, *claimed, done)
-                    done += claimed[0].frame_count
-                    self.progress.advance(done)
-                elif await self._all_done():
-                    return
-                else:
-                    await asyncio.sleep(_WAIT_SECONDS)
-
-    async def _render_one(
-        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
-    ) -> None:
-        metadata = (("syncline-job", self.job.id), ("syncline-segment", str(segment.index)))
-        span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
-        beating = asyncio.ensure_future(self._keep_segment(lease))
-        begun = time.monotonic()
-        try:
-            with tracing.span("segment", segment=segment.index), self.artifacts.scratch(suffix=".mp4") as path:
-                encoded = 0
-                async for report in render_segment(self.stages, feed, render, span, path, metadata):
-                    encoded = sum(count for _, _, count in report.outcomes)
-                    self.progress.advance(done + encoded)
-                asset = await in_thread(self.artifacts.adopt, path)
-            await in_thread(self.store.finish_segment, lease, asset, report.to_json())
-            SEGMENT_RENDER_SECONDS.observe(time.monotonic() - begun)
-        except BaseException:
-            with contextlib.suppress(Refusal):
-                self.store.release(lease)
-            raise
-        finally:
-            beating.cancel()
-
-    async def _keep_segment(self, lease: Lease) -> None:
-        while await in_thread(self.store.heartbeat, lease, self.lease_seconds):
-            await asyncio.sleep(self.lease_seconds / 3)
-
-    async def _all_done(self) -> bool:
-        segments = await in_thread(self.store.list_segments, self.job.id)
-        return all(segment.result is not None for segment in segments)
+    async def _note(self, message: str) -> None:
+        if self.lease.segment is None:  # who leads the job tells
+            await tell(self.store.note, self.lease, message)
 
     async def _assemble(
         self,
@@ -303,21 +268,6 @@ class JobRun:
             return await in_thread(self.artifacts.adopt, path)
 
 
-async def claim(
-    store: JobStore, method: Callable[..., tuple[Record, Lease] | None], *arguments: Any
-) -> tuple[Record, Lease] | None:
-    """What the store's claim_... gives; given back when the task is cancelled while the database is being asked."""
-    claiming = asyncio.ensure_future(in_thread(method, *arguments))
-    try:
-        return await asyncio.shield(claiming)
-    except asyncio.CancelledError:
-        claimed = await claiming
-        if claimed is not None:
-            with contextlib.suppress(Refusal):
-                store.release(claimed[1])
-        raise
-
-
 def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
     """Of all that a segment's bytes depend on beside its place."""
     facts = [
@@ -331,11 +281,3 @@ def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    begun = time.monotonic()
-    with tracing.span(step):
-        yield
-    seconds[step] = round(time.monotonic() - begun, 3)

@@ -13,8 +13,10 @@ SEGMENT_RENDER_SECONDS = Histogram(
     "From claim to publication of a segment",
     buckets=(0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-JOB_ATTEMPTS = Counter(
-    "syncline_job_attempts", "Attempts at jobs that ended: done, failed, retried, taken_away", ["outcome", "reason"]
+ATTEMPTS = Counter(
+    "syncline_job_attempts",
+    "Attempts at jobs, or at helping with one: done, failed, retried, taken_away",
+    ["outcome", "reason"],
 )
 
 

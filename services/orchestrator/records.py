@@ -20,13 +20,13 @@ class JobState(StrEnum):
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
-# Nothing else is ever written. RUNNING -> QUEUED is a worker that gives a job back.
+# Nothing else is ever written. RUNNING -> QUEUED is a worker that gives a job back; from an end, a person's retry.
 LEGAL_STEPS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.QUEUED, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
     JobState.DONE: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
 
@@ -68,12 +68,51 @@ class ErrorRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED.
+
+    `assets`: digests of all files that the job needs, those that the options name as well.
+    """
+
+    video: str  # digest
+    audio: str  # digest
+    options: Mapping[str, Any]
+    tenant: str = ""
+    priority: int = 0
+    deadline: int | None = None
+    assets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the queue takes in; 0: no limit."""
+
+    jobs: int = 0  # of all tenants that have not ended
+    tenant_jobs: int = 0  # of one tenant that have not ended
+    tenant_minutes: float = 0  # of video, of one tenant's jobs of the last 24 hours
+    tenant_bytes: int = 0  # of one tenant's uploads that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Jobs of any of the states, of the tenant, of the batch; empty: whichever."""
+
+    states: tuple[JobState, ...] = ()
+    tenant: str = ""
+    batch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     id: str
     state: JobState
     video: str  # digest
     audio: str  # digest
     options: Mapping[str, Any]
+    tenant: str
+    priority: int
+    deadline: int | None
+    batch: str | None
     progress: JobProgress
     plan: str | None
     result: Asset | None
@@ -91,6 +130,23 @@ class JobPage:
 
     jobs: list[JobRecord]
     next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a job took. `work`: its video's frames x thousands of pixels."""
+
+    work: int
+    seconds: float
+    result_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """How many of its jobs there are in each state."""
+
+    id: str
+    counts: Mapping[JobState, int]
 
 
 @dataclass(frozen=True, slots=True)

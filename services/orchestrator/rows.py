@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from services.orchestrator.artifacts import Asset
+from services.orchestrator.database import Row
 from services.orchestrator.records import (
     ErrorRecord,
     EventRecord,
@@ -16,8 +17,6 @@ from services.orchestrator.records import (
     SegmentRecord,
     SegmentState,
 )
-
-Row = Mapping[Any, Any]  # by the names of columns
 
 # What an event keeps of its job: the columns that change and that JobRecord shows.
 SNAPSHOT_COLUMNS = (
@@ -64,6 +63,10 @@ def to_job(row: Row) -> JobRecord:
         video=row["video"],
         audio=row["audio"],
         options=json.loads(row["options"]),
+        tenant=row["tenant"],
+        priority=-row["lane"],
+        deadline=row["deadline"],
+        batch=row["batch"],
         progress=to_progress(row["progress"]),
         plan=row["plan"],
         result=_to_asset(row["result"], row["result_size"]),

@@ -39,6 +39,13 @@ job = Table(
     Column("video", String(64), nullable=False),
     Column("audio", String(64), nullable=False),
     Column("options", Text, nullable=False),
+    Column("tenant", String(64), nullable=False, default=""),
+    Column("batch", String(32)),
+    Column("lane", Integer, nullable=False, default=0),  # minus the priority: the lowest goes first
+    Column("turn", BigInteger, nullable=False, default=0),  # within the lane: the lowest goes first
+    Column("deadline", BigInteger),
+    Column("duration", BigInteger),  # of the video, milliseconds; once planned
+    Column("work", BigInteger),  # its frames x thousands of pixels; once planned
     Column("progress", Text, nullable=False),
     Column("plan", String(64)),  # digest of what the segments were planned from
     Column("result", String(64)),
@@ -52,7 +59,10 @@ job = Table(
     Column("last_event", Integer, nullable=False, default=0),
     Column("last_fence", BigInteger, nullable=False, default=0),  # of the claims of the job and of its segments
     *_lease_columns(),
-    Index("ix_job_state_number", "state", "number"),
+    Index("ix_job_queue", "state", "lane", "turn", "number"),
+    Index("ix_job_lane", "lane", "turn"),
+    Index("ix_job_tenant", "tenant", "lane", "turn"),
+    Index("ix_job_batch", "batch", "number"),
 )
 
 segment = Table(
@@ -98,7 +108,10 @@ asset = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("size", BigInteger, nullable=False),
+    Column("tenant", String(64), nullable=False, default=""),  # who brought it first
     Column("create_time", BigInteger, nullable=False),
+    Column("use_time", BigInteger, nullable=False),  # when it was last uploaded or put into a job
+    Index("ix_asset_tenant", "tenant"),
 )
 
 # What is known of a source: the blob of that kind, made by that version.

@@ -137,10 +137,10 @@ async def find_prepared(
         "fit_correlation": round(summary.fit_correlation, 3),
         "notes": list(summary.notes),
     }
-    asset = await in_thread(artifacts.put, [blob.getvalue()])
+    asset = await in_thread(artifacts.put_artifact, "library", prepared_key, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    return Prepared(asset.digest, artifacts.path_of(asset.digest), facts)
+    return Prepared(asset.digest, artifacts.artifact_path("library", prepared_key), facts)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
@@ -148,7 +148,8 @@ def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
     if about is None:
         return None
     facts = json.loads(about)
-    return Prepared(facts["digest"], artifacts.path_of(facts["digest"]), facts["summary"])
+    path = artifacts.artifact_path("library", key)
+    return Prepared(facts["digest"], path, facts["summary"]) if path.is_file() else None
 
 
 def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:

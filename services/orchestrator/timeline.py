@@ -11,7 +11,6 @@ import numpy as np
 from services.runtime.refusal import Refusal
 
 PHOTO_RATE = 25  # frames per second of a video made from a photo
-SEGMENT_SECONDS = Fraction(4)
 MAX_RATE = 1000  # frames per second; beyond it a file's clock is broken, and looping it would never end
 SPEEDS = (Fraction(1, 2), Fraction(2))  # slowest and fastest that a remapped video may play
 _FINE_RATE = 10_000  # ticks per second, from which a frame can be moved by any factor unseen
@@ -200,7 +199,7 @@ def _repeat(starts: np.ndarray, order: np.ndarray, period: int, time_base: Fract
     return Timeline(pts[:-1], order[frame[:-1]], time_base, int(pts[-1] - pts[-2]), duration)
 
 
-def cut_segments(timeline: Timeline, seconds: Fraction = SEGMENT_SECONDS) -> list[SegmentSpan]:
+def cut_segments(timeline: Timeline, seconds: Fraction = Fraction(4)) -> list[SegmentSpan]:
     """Runs of equal length, give or take a frame: from three quarters of `seconds` to one and a half times.
 
     A video shorter than that is one run.

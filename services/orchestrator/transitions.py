@@ -8,50 +8,50 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from services.orchestrator.artifacts import Asset
-from services.orchestrator.database import now
+from services.orchestrator.database import Row, Transaction
 from services.orchestrator.records import LEGAL_STEPS, ErrorRecord, JobState, Lease, SegmentState
-from services.orchestrator.rows import Row, encode_error, encode_snapshot
+from services.orchestrator.rows import encode_error, encode_snapshot
 from services.orchestrator.schema import attempt, event, job, segment
 from services.runtime.refusal import Refusal
 
+_JOB = sa.select(job).where(job.c.id == sa.bindparam("job"))
+_LOCKED_JOB = _JOB.with_for_update(key_share=True)
+_LOCKED_SEGMENT = (
+    sa.select(segment)
+    .where(segment.c.job == sa.bindparam("job"), segment.c.number == sa.bindparam("number"))
+    .with_for_update()
+)
+_END_ATTEMPTS = (
+    sa.update(attempt)
+    .where(attempt.c.job == sa.bindparam("of"), attempt.c.outcome.is_(None))
+    .values(end_time=sa.bindparam("now"), outcome=sa.bindparam("how"), error=sa.bindparam("why"))
+)
 
-def in_seconds(seconds: float) -> sa.ColumnElement[int]:
-    """That long from now, by the database's clock."""
-    return now() + round(seconds * 1000)
 
-
-def find_job(connection: Connection, job_id: str, lock: bool = False) -> Row:
+def find_job(tx: Transaction, job_id: str, lock: bool = False) -> Row:
     """The job's row. Raises Refusal JOB_NOT_FOUND."""
-    query = sa.select(job).where(job.c.id == job_id)
-    if lock:
-        query = query.with_for_update(key_share=True)
-    row = connection.execute(query).mappings().one_or_none()
+    row = tx.first(_LOCKED_JOB if lock else _JOB, job=job_id)
     if row is None:
         raise Refusal("JOB_NOT_FOUND", f"There is no job {job_id[:80]!r}.", job=job_id[:80])
     return row
 
 
-def change_job(connection: Connection, row: Row, values: Mapping[str, Any], message: str = "") -> Row:
+def change_job(tx: Transaction, row: Row, values: Mapping[str, Any], message: str = "") -> Row:
     """Writes `values` into a locked job and appends the event that says so."""
     state, target = JobState(row["state"]), JobState(values.get("state", row["state"]))
-    if state.ended or (target != state and target not in LEGAL_STEPS[state]):
+    if (state.ended and target == state) or (target != state and target not in LEGAL_STEPS[state]):
         raise ValueError(f"job {row['id']} cannot go from {state} to {target}")
     number = row["last_event"] + 1
-    statement = sa.update(job).where(job.c.id == row["id"]).values(**values, last_event=number).returning(*job.c)
-    changed = connection.execute(statement).mappings().one()
-    connection.execute(
-        sa.insert(event).values(
-            job=row["id"], number=number, time=now(), snapshot=encode_snapshot(changed), message=message
-        )
-    )
+    changed = tx.update(job, {"id": row["id"]}, {**values, "last_event": number})
+    happened = {"job": row["id"], "number": number, "time": tx.now, "message": message}
+    tx.insert(event, happened | {"snapshot": encode_snapshot(changed)})
     return changed
 
 
 def end_job(
-    connection: Connection,
+    tx: Transaction,
     row: Row,
     state: JobState,
     message: str,
@@ -61,26 +61,22 @@ def end_job(
 ) -> Row:
     """Ends a locked job: all leases on it are lost."""
     failure = encode_error(error) if error else None
-    connection.execute(
-        sa.update(attempt)
-        .where(attempt.c.job == row["id"], attempt.c.outcome.is_(None))
-        .values(end_time=now(), outcome=state, error=failure)
-    )
-    values: dict[str, Any] = {"state": state, "error": failure, "owner": None, "lease_until": None, "end_time": now()}
+    tx.run(_END_ATTEMPTS, of=row["id"], now=tx.now, how=state, why=failure)
+    values: dict[str, Any] = {"state": state, "error": failure, "owner": None, "lease_until": None, "end_time": tx.now}
     if result is not None:
         values |= {"result": result.digest, "result_size": result.size}
     if report is not None:
         values |= {"report": report.digest, "report_size": report.size}
-    return change_job(connection, row, values, message)
+    return change_job(tx, row, values, message)
 
 
-def hold(connection: Connection, lease: Lease) -> tuple[Row, Row | None]:
+def hold(tx: Transaction, lease: Lease) -> tuple[Row, Row | None]:
     """Locks the job and, for a segment's lease, the segment; raises Refusal LEASE_LOST unless the lease is in force.
 
     A lease that has run out is in force until another claims the work.
     """
-    row = find_job(connection, lease.job, lock=True)
-    part = None if lease.segment is None else find_segment(connection, lease)
+    row = find_job(tx, lease.job, lock=True)
+    part = None if lease.segment is None else find_segment(tx, lease)
     leased = row if part is None else part
     running = row["state"] == JobState.RUNNING and leased["state"] == SegmentState.RUNNING
     if not running or (leased["owner"], leased["fence"]) != (lease.owner, lease.fence):
@@ -88,19 +84,18 @@ def hold(connection: Connection, lease: Lease) -> tuple[Row, Row | None]:
     return row, part
 
 
-def find_segment(connection: Connection, lease: Lease) -> Row:
-    query = sa.select(segment).where(segment.c.job == lease.job, segment.c.number == lease.segment)
-    row = connection.execute(query.with_for_update()).mappings().one_or_none()
+def find_segment(tx: Transaction, lease: Lease) -> Row:
+    row = tx.first(_LOCKED_SEGMENT, job=lease.job, number=lease.segment)
     if row is None:
         raise lease_lost(lease)
     return row
 
 
-def update_leased(lease: Lease) -> sa.Update:
-    """UPDATE of the row that the lease is on."""
+def update_leased(tx: Transaction, lease: Lease, values: Mapping[str, Any]) -> Row:
+    """Writes into the row that the lease is on."""
     if lease.segment is None:
-        return sa.update(job).where(job.c.id == lease.job)
-    return sa.update(segment).where(segment.c.job == lease.job, segment.c.number == lease.segment)
+        return tx.update(job, {"id": lease.job}, values)
+    return tx.update(segment, {"job": lease.job, "number": lease.segment}, values)
 
 
 def lease_lost(lease: Lease) -> Refusal:
@@ -109,38 +104,29 @@ def lease_lost(lease: Lease) -> Refusal:
     return Refusal("LEASE_LOST", message, job=lease.job, fence=lease.fence)
 
 
-def lease_values(lease: Lease, seconds: float, row: Row) -> dict[str, Any]:
+def lease_values(tx: Transaction, lease: Lease, seconds: float, row: Row) -> dict[str, Any]:
     """The columns of a fresh claim of `row`."""
     return {
         "state": JobState.RUNNING,
         "owner": lease.owner,
         "fence": lease.fence,
-        "lease_until": in_seconds(seconds),
+        "lease_until": tx.after(seconds),
         "attempts": row["attempts"] + 1,
     }
 
 
-def open_attempt(connection: Connection, lease: Lease) -> None:
-    """Notes a claim; the one before, if it is still open, was lost."""
-    same = attempt.c.segment.is_(None) if lease.segment is None else attempt.c.segment == lease.segment
-    connection.execute(
-        sa.update(attempt)
-        .where(attempt.c.job == lease.job, same, attempt.c.outcome.is_(None))
-        .values(end_time=now(), outcome="LOST")
-    )
-    connection.execute(
-        sa.insert(attempt).values(
-            job=lease.job, segment=lease.segment, fence=lease.fence, owner=lease.owner, start_time=now()
-        )
-    )
+def open_attempt(tx: Transaction, lease: Lease, row: Row) -> None:
+    """Notes a claim of `row`; the one before, if it is still open, was lost."""
+    if row["state"] == JobState.RUNNING:
+        lost = {"job": lease.job, "fence": row["fence"]}
+        tx.update(attempt, lost, {"end_time": tx.now, "outcome": "LOST"})
+    about = {"job": lease.job, "segment": lease.segment, "fence": lease.fence, "owner": lease.owner}
+    tx.insert(attempt, about | {"start_time": tx.now})
 
 
-def close_attempt(connection: Connection, lease: Lease, outcome: str, error: ErrorRecord | None = None) -> None:
-    connection.execute(
-        sa.update(attempt)
-        .where(attempt.c.job == lease.job, attempt.c.fence == lease.fence)
-        .values(end_time=now(), outcome=outcome, error=encode_error(error) if error else None)
-    )
+def close_attempt(tx: Transaction, lease: Lease, outcome: str, error: ErrorRecord | None = None) -> None:
+    values = {"end_time": tx.now, "outcome": outcome, "error": encode_error(error) if error else None}
+    tx.update(attempt, {"job": lease.job, "fence": lease.fence}, values)
 
 
 def lost_too_often(attempts: int) -> ErrorRecord:

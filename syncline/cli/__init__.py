@@ -5,7 +5,7 @@ import threading
 
 import typer
 
-from syncline.cli import inspect, jobs, models, run, top, up
+from syncline.cli import batch, inspect, jobs, models, run, top, up
 from syncline.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -15,12 +15,16 @@ app = typer.Typer(
     help="A face video and a speech recording in, the same video with lips that say the speech out.",
 )
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("up")(up.up)
 app.command("submit")(jobs.submit)
 app.command("watch")(jobs.watch)
 app.command("get")(jobs.get)
 app.command("list")(jobs.list_)
 app.command("cancel")(jobs.cancel)
+app.command("retry")(jobs.retry)
+app.command("delete")(jobs.delete)
+app.command("estimate")(jobs.estimate)
 app.command("download")(jobs.download)
 app.command("inspect")(inspect.inspect)
 app.command("top")(top.top)

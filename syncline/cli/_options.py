@@ -24,6 +24,10 @@ Data = Annotated[
     Path | None,
     typer.Option(metavar="DIR", file_okay=False, help="Folder of those services. Default: ~/.local/share/syncline"),
 ]
+Tenant = Annotated[
+    str, typer.Option("--tenant", envvar="SYNCLINE_TENANT", help="On whose behalf, for a server shared by several.")
+]
+Priority = Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on standard output.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", **_INPUT)]
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video, or a photo, of the person.", **_INPUT)]
@@ -31,6 +35,7 @@ Audio = Annotated[
     Path | None,
     typer.Argument(metavar="[AUDIO]", help="The speech; of a video, its sound. Not with --speaker.", **_INPUT),
 ]
+Speech = Annotated[Path, typer.Argument(metavar="AUDIO", help="The speech; of a video, its sound.", **_INPUT)]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help='"jobs/" and an identifier; the identifier is enough.')]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", dir_okay=False, help="Video to write; its report goes beside it.")

@@ -15,6 +15,7 @@ import stamina.instrumentation
 
 from syncline._protocol import OnProgress
 from syncline.cli._text import (
+    describe_estimate,
     describe_event,
     describe_job,
     describe_media,
@@ -23,7 +24,7 @@ from syncline.cli._text import (
     row_of_job,
 )
 from syncline.errors import SynclineError
-from syncline.types import Job, JobEvent, JobState, MediaInfo, Person
+from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person
 
 
 class Output(AbstractContextManager["Output"]):
@@ -67,6 +68,9 @@ class Output(AbstractContextManager["Output"]):
 
     def media(self, info: MediaInfo) -> None:
         self.line(describe_media(info), type="media", info=info)
+
+    def estimate(self, estimate: Estimate) -> None:
+        self.line(describe_estimate(estimate), type="estimate", estimate=estimate)
 
     def person(self, person: Person) -> None:
         self.line(describe_person(person), type="person", person=person)

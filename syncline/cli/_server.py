@@ -9,10 +9,10 @@ from syncline.client import Client
 
 
 @contextlib.contextmanager
-def reach(server: str | None, data: Path | None, output: Output) -> Iterator[Client]:
+def reach(server: str | None, data: Path | None, output: Output, tenant: str = "") -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         if server is None:
             from syncline.local import LocalStack  # POSIX only; the rest of the client is not
 
             server = stack.enter_context(LocalStack(data, on_ready=output.ready)).server
-        yield stack.enter_context(Client(server))
+        yield stack.enter_context(Client(server, tenant))

@@ -4,7 +4,7 @@ from dataclasses import fields
 from datetime import datetime
 from fractions import Fraction
 
-from syncline.types import Job, JobEvent, JobState, MediaInfo, Person, Phase, Progress
+from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person, Phase, Progress
 
 
 def describe_progress(progress: Progress) -> str:
@@ -26,6 +26,10 @@ def describe_job(job: Job) -> str:
     options = job.options
     set_options = {field.name: getattr(options, field.name) for field in fields(options)}
     rows += [(name, str(value)) for name, value in set_options.items() if value is not None]
+    for name, text in (("priority", job.priority), ("tenant", job.tenant), ("batch", job.batch)):
+        if text:
+            rows.append((name, str(text)))
+    rows += [("video", job.video), ("audio", job.audio)]
     rows.append(("video", job.video))
     if job.audio:
         rows.append(("audio", job.audio))
@@ -59,6 +63,17 @@ def describe_media(info: MediaInfo) -> str:
     if info.audio:
         rows.append(("audio", f"{info.audio.codec}, {info.audio.sample_rate} Hz, {info.audio.channels} channels"))
     rows += [("advice", f"{advice.code}: {advice.message}") for advice in info.advice]
+    return _align(rows)
+
+
+def describe_estimate(estimate: Estimate) -> str:
+    rows = [("video", f"{estimate.duration_seconds:.1f} s"), ("ahead", f"{estimate.jobs_ahead} jobs")]
+    if estimate.measured_jobs:
+        by = f"by {estimate.measured_jobs} jobs before"
+        rows.append(("work", f"{estimate.work_seconds:.1f} s, {by}"))
+        rows.append(("size", f"{_megabytes(estimate.result_bytes)}, {by}"))
+    else:
+        rows.append(("work", "not known before this server has done a job"))
     return _align(rows)
 
 

@@ -22,6 +22,7 @@ def queue_job(
     speakers: Sequence[str],
     options: Options,
     output: Output,
+    priority: int = 0,
 ) -> Job:
     """Uploads all files, then queues the job. Raises typer.BadParameter for words that name no face or speaker."""
     if (audio is None) == (not speakers):
@@ -29,21 +30,22 @@ def queue_job(
     wanted = parse_face(face)
     spoken = [parse_speaker(speaker) for speaker in speakers]
 
-    def upload(path: Path, role: str) -> Asset:
-        return _upload(client, path, role, output)
+    def send(path: Path, role: str) -> Asset:
+        return upload(client, path, role, output)
 
-    uploaded = upload(video, "upload video")
+    uploaded = send(video, "upload video")
     if (background := options.get("background_audio")) is not None:
-        options["background_audio"] = upload(Path(str(background)), "upload background audio")
+        options["background_audio"] = send(Path(str(background)), "upload background audio")
     if wanted is not None:
-        options["face"] = upload_face(wanted, upload)
+        options["face"] = upload_face(wanted, send)
     if audio is not None:
-        return client.create_job(uploaded, upload(audio, "upload audio"), **options)
-    heard = [Speaker(upload_face(one.face, upload), upload(one.audio, "upload audio"), one.start) for one in spoken]
-    return client.create_job(uploaded, speakers=heard, **options)
+        return client.create_job(uploaded, send(audio, "upload audio"), priority=priority, **options)
+    heard = [Speaker(upload_face(one.face, send), send(one.audio, "upload audio"), one.start) for one in spoken]
+    return client.create_job(uploaded, speakers=heard, priority=priority, **options)
 
 
-def _upload(client: Client, path: Path, role: str, output: Output) -> Asset:
+def upload(client: Client, path: Path, role: str, output: Output) -> Asset:
+    """`role` names the transfer on a terminal."""
     asset = client.upload(path, output.transfer(role))
     output.uploaded(path, asset.digest)
     return asset

@@ -40,6 +40,11 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetResponse.FromString,
                 _registered_method=True)
+        self.ImportAsset = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/ImportAsset',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetResponse.FromString,
+                _registered_method=True)
         self.DownloadAsset = channel.unary_stream(
                 '/syncline.v1.OrchestratorService/DownloadAsset',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetRequest.SerializeToString,
@@ -75,6 +80,36 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/RetryJob',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/DeleteJob',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.EstimateJob = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/EstimateJob',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.FromString,
+                _registered_method=True)
+        self.CreateBatch = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/CreateBatch',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.CreateBatchRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.CreateBatchResponse.FromString,
+                _registered_method=True)
+        self.GetBatch = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/GetBatch',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.GetBatchRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.GetBatchResponse.FromString,
+                _registered_method=True)
+        self.CancelBatch = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/CancelBatch',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.CancelBatchRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.CancelBatchResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServiceServicer:
@@ -86,6 +121,14 @@ class OrchestratorServiceServicer:
         Open; Opened says from which byte on the server wants it (its size: nothing, it is already there); the client sends
         the rest in order and half-closes; the server checks the digest and answers with the asset. Broken off, the next
         upload of the same digest goes on where this one stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportAsset(self, request, context):
+        """Has the server fetch a file into the store by itself. Only what its configuration allows: files under one folder,
+        https addresses of named hosts; never an address of an internal network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +149,8 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateJob(self, request, context):
-        """Queues a job. Creating twice with one request_id gives the same job.
+        """Queues a job. Creating twice with one request_id gives the same job. RESOURCE_EXHAUSTED with RetryInfo when the
+        queue or the tenant's quota is full. The tenant is the call's metadata "syncline-tenant", empty without it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +164,7 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Newest first.
+        """Newest first, those that fit the filter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +184,50 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryJob(self, request, context):
+        """Queues a job that failed or was cancelled once more, without its deadline; segments that were finished stay so.
+        One that waits or runs stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Forgets a job that has ended. Files that no other job needs go with the next clean-up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateJob(self, request, context):
+        """What the job would cost on this deployment, from its own latest jobs. The files are looked into, nothing is queued.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBatch(self, request, context):
+        """Queues many jobs at once, all or none: one speech for many videos, many speeches for one video, any mixture.
+        Creating twice with one request_id gives the same batch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBatch(self, request, context):
+        """How far the batch is. Its jobs: ListJobs with `batch`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelBatch(self, request, context):
+        """Cancels those of its jobs that have not ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrchestratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +235,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.UploadAsset,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.UploadAssetResponse.SerializeToString,
+            ),
+            'ImportAsset': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportAsset,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.ImportAssetResponse.SerializeToString,
             ),
             'DownloadAsset': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadAsset,
@@ -183,6 +276,36 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.CancelJobRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.CancelJobResponse.SerializeToString,
             ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.RetryJobRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'EstimateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateJob,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.SerializeToString,
+            ),
+            'CreateBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBatch,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.CreateBatchRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.CreateBatchResponse.SerializeToString,
+            ),
+            'GetBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBatch,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.GetBatchRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.GetBatchResponse.SerializeToString,
+            ),
+            'CancelBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBatch,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.CancelBatchRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.CancelBatchResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'syncline.v1.OrchestratorService', rpc_method_handlers)
@@ -212,6 +335,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/UploadAsset',
             syncline_dot_v1_dot_orchestrator__pb2.UploadAssetRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.UploadAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAsset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/ImportAsset',
+            syncline_dot_v1_dot_orchestrator__pb2.ImportAssetRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.ImportAssetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -401,6 +551,168 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/CancelJob',
             syncline_dot_v1_dot_orchestrator__pb2.CancelJobRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/RetryJob',
+            syncline_dot_v1_dot_orchestrator__pb2.RetryJobRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/DeleteJob',
+            syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/EstimateJob',
+            syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/CreateBatch',
+            syncline_dot_v1_dot_orchestrator__pb2.CreateBatchRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.CreateBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/GetBatch',
+            syncline_dot_v1_dot_orchestrator__pb2.GetBatchRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.GetBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/CancelBatch',
+            syncline_dot_v1_dot_orchestrator__pb2.CancelBatchRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.CancelBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

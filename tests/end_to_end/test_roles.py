@@ -1,7 +1,6 @@
 """The orchestrator's two roles in processes of their own, sharing one store; and a worker killed in mid-job."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from services.orchestrator.store import JobStore
 from syncline import Client
 from syncline.local import LocalStack
 from syncline.types import JobState, Phase
+from tests.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,13 +25,19 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
         yield stack
 
 
-def start_orchestrator(stack: LocalStack, data: Path, roles: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Another orchestrator on the stack's store and stages."""
+@pytest.fixture
+def database(postgres: Postgres) -> str:
+    return postgres.new_database()
+
+
+def start_orchestrator(stack: LocalStack, data: Path, roles: str, database: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Another orchestrator on the stack's files and stages."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environ = {
         "ORCHESTRATOR_STORE": str(data),
+        "ORCHESTRATOR_DATABASE": database,
         "ORCHESTRATOR_ROLES": roles,
         "ORCHESTRATOR_PORT": str(port),
         "ORCHESTRATOR_LEASE_SECONDS": "2",
@@ -42,12 +48,11 @@ def start_orchestrator(stack: LocalStack, data: Path, roles: str) -> tuple[subpr
     return process, f"127.0.0.1:{port}"
 
 
-def test_a_killed_worker_costs_nothing_but_time(stack: LocalStack, media: Path, tmp_path: Path) -> None:
-    os.kill(stack.pids["orchestrator"], signal.SIGSTOP)  # only the two started here shall work
+def test_a_killed_worker_costs_nothing_but_time(stack: LocalStack, media: Path, tmp_path: Path, database: str) -> None:
     processes = []
     try:
-        api, address = start_orchestrator(stack, tmp_path / "data", "api")
-        first, _ = start_orchestrator(stack, tmp_path / "data", "worker")
+        api, address = start_orchestrator(stack, tmp_path / "data", "api", database)
+        first, _ = start_orchestrator(stack, tmp_path / "data", "worker", database)
         processes += [api, first]
         with Client(address) as client:
             video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
@@ -56,7 +61,7 @@ def test_a_killed_worker_costs_nothing_but_time(stack: LocalStack, media: Path, 
                 if event.job.progress.phase is Phase.RENDER and event.job.progress.done_segments == 0:
                     first.kill()
                     first.wait()
-                    second, _ = start_orchestrator(stack, tmp_path / "data", "worker")
+                    second, _ = start_orchestrator(stack, tmp_path / "data", "worker", database)
                     processes.append(second)
                     break
             job = client.result(job)
@@ -69,12 +74,17 @@ def test_a_killed_worker_costs_nothing_but_time(stack: LocalStack, media: Path, 
         for process in processes:
             process.kill()
             process.wait()
-        os.kill(stack.pids["orchestrator"], signal.SIGCONT)
 
 
-def test_an_api_without_workers_queues(stack: LocalStack, media: Path, tmp_path: Path) -> None:
-    os.kill(stack.pids["orchestrator"], signal.SIGSTOP)
-    api, address = start_orchestrator(stack, tmp_path / "data", "api")
+def test_a_second_orchestrator_on_one_sqlite_file_does_not_start(stack: LocalStack, tmp_path: Path) -> None:
+    second, _ = start_orchestrator(stack, tmp_path / "data", "api,worker", "")
+    assert second.wait(60) == 1
+    with Client(stack.server) as client:
+        assert list(client.list()) == []
+
+
+def test_an_api_without_workers_queues(stack: LocalStack, media: Path, tmp_path: Path, database: str) -> None:
+    api, address = start_orchestrator(stack, tmp_path / "data", "api", database)
     try:
         with Client(address) as client:
             job = client.create_job(client.upload(media / "portrait.png"), client.upload(media / "speech.wav"))
@@ -85,16 +95,16 @@ def test_an_api_without_workers_queues(stack: LocalStack, media: Path, tmp_path:
     finally:
         api.kill()
         api.wait()
-        os.kill(stack.pids["orchestrator"], signal.SIGCONT)
-    store = JobStore(f"sqlite:///{tmp_path / 'data' / 'jobs.db'}")
+    store = JobStore(database)
     assert store.claim_job("test", 1) is None
     store.close()
 
 
-def test_a_stopped_worker_gives_its_job_back_at_once(stack: LocalStack, media: Path, tmp_path: Path) -> None:
-    os.kill(stack.pids["orchestrator"], signal.SIGSTOP)
-    api, address = start_orchestrator(stack, tmp_path / "data", "api")
-    first, _ = start_orchestrator(stack, tmp_path / "data", "worker")
+def test_a_stopped_worker_gives_its_job_back_at_once(
+    stack: LocalStack, media: Path, tmp_path: Path, database: str
+) -> None:
+    api, address = start_orchestrator(stack, tmp_path / "data", "api", database)
+    first, _ = start_orchestrator(stack, tmp_path / "data", "worker", database)
     try:
         with Client(address) as client:
             video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
@@ -105,7 +115,7 @@ def test_a_stopped_worker_gives_its_job_back_at_once(stack: LocalStack, media: P
                     break
             assert first.wait(20) == 0
             assert client.get(job).state is JobState.QUEUED
-        store = JobStore(f"sqlite:///{tmp_path / 'data' / 'jobs.db'}")
+        store = JobStore(database)
         claimed = store.claim_job("test", 5)
         assert claimed is not None
         assert store.claim_segment(claimed[0].id, "test", 5) is not None  # nobody holds it any more
@@ -114,4 +124,3 @@ def test_a_stopped_worker_gives_its_job_back_at_once(stack: LocalStack, media: P
         for process in (api, first):
             process.kill()
             process.wait()
-        os.kill(stack.pids["orchestrator"], signal.SIGCONT)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.orchestrator.discovery import Endpoint, FixedList
 from services.orchestrator.keda import externalscaler_pb2 as pb
 from services.orchestrator.keda import externalscaler_pb2_grpc
 from services.orchestrator.pool import Pool
+from services.orchestrator.records import NewJob
 from services.orchestrator.scaler import METRIC, BacklogScaler
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan
@@ -34,13 +35,12 @@ SPANS = [SegmentSpan(0, 0, 100), SegmentSpan(1, 100, 100), SegmentSpan(2, 200, 1
 class Shop:
     """A store with jobs in it."""
 
-    def __init__(self, folder: Path) -> None:
-        url = f"sqlite:///{folder / 'jobs.db'}"
+    def __init__(self, url: str) -> None:
         self.store, self.database = JobStore(url), Database(url)
 
     def plan(self) -> Any:
         """A job that is being rendered: its lease."""
-        self.store.create_job("a" * 64, "b" * 64, {})
+        self.store.create_job(NewJob("a" * 64, "b" * 64, {}))
         claimed = self.store.claim_job("worker", 60)
         assert claimed is not None
         self.store.plan_segments(claimed[1], "plan", SPANS)
@@ -54,8 +54,11 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def shop(url: str) -> Iterator[Shop]:
+    shop = Shop(url)
+    yield shop
+    shop.store.close()
+    shop.database.close()
 
 
 def test_the_backlog_is_what_is_left_at_the_measured_cost(shop: Shop) -> None:
@@ -70,7 +73,7 @@ def test_the_backlog_is_what_is_left_at_the_measured_cost(shop: Shop) -> None:
 
 def test_a_job_that_is_not_planned_counts_as_jobs_do_on_average(shop: Shop) -> None:
     lease = shop.plan()
-    shop.store.create_job("a" * 64, "b" * 64, {})
+    shop.store.create_job(NewJob("a" * 64, "b" * 64, {}))
     backlog = read_backlog(shop.database)
     assert (backlog.jobs, backlog.frames) == (2, 600)
     shop.store.cancel_job(lease.job)

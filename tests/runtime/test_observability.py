@@ -105,7 +105,7 @@ def test_a_call_carries_its_callers_trace(spans: InMemorySpanExporter) -> None:
         async with serving(RestorerServicer(FixedCost(0))) as served:
             stub = restorer_pb2_grpc.RestorerServiceStub(served.channel)
             with tracing.span("caller"):
-                metadata = make_metadata("jobs/x")
+                metadata = make_metadata("", "jobs/x")
                 await stub.GetCapabilities(restorer_pb2.RestorerServiceGetCapabilitiesRequest(), metadata=metadata)
 
     run(ask())

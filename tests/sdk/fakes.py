@@ -81,6 +81,10 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         self.assets[asset.digest] = bytes(data)
         yield pb.UploadAssetResponse(asset=asset)
 
+    async def ImportAsset(self, request: Any, context: Any) -> Any:
+        await self._begin("ImportAsset", request, context)
+        return pb.ImportAssetResponse(asset=self.put(request.uri.encode()))
+
     async def DownloadAsset(self, request: Any, context: Any) -> AsyncIterator[Any]:
         fault = await self._begin("DownloadAsset", request, context)
         if request.digest not in self.assets:
@@ -119,6 +123,8 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         fault = await self._begin("CreateJob", request, context)
         if request.job.options.crf > 51:
             await _abort(context, InvalidOption("crf 99 is not 0 to 51", {"option": "crf"}))
+        if request.validate_only:
+            return pb.CreateJobResponse(job=request.job)
         name = self.requests.get(request.request_id)
         if name is None:
             name = self.add_job(request.job)
@@ -135,7 +141,7 @@ class FakeOrchestrator(OrchestratorServiceServicer):
 
     async def ListJobs(self, request: Any, context: Any) -> Any:
         await self._begin("ListJobs", request, context)
-        jobs = list(reversed(self.jobs.values()))
+        jobs = [job for job in reversed(self.jobs.values()) if not request.states or job.state in request.states]
         first = int(request.page_token or 0)
         last = first + self.page_size
         return pb.ListJobsResponse(jobs=jobs[first:last], next_page_token=str(last) if last < len(jobs) else "")
@@ -160,10 +166,54 @@ class FakeOrchestrator(OrchestratorServiceServicer):
             self._advance(job, pb.Job.STATE_CANCELLED)
         return pb.CancelJobResponse(job=job)
 
+    async def RetryJob(self, request: Any, context: Any) -> Any:
+        await self._begin("RetryJob", request, context)
+        job = await self._find(request.name, context)
+        job.ClearField("error")
+        self._advance(job, pb.Job.STATE_QUEUED)
+        self._finish(job)
+        return pb.RetryJobResponse(job=job)
+
+    async def DeleteJob(self, request: Any, context: Any) -> Any:
+        await self._begin("DeleteJob", request, context)
+        await self._find(request.name, context)
+        del self.jobs[request.name]
+        return pb.DeleteJobResponse()
+
+    async def EstimateJob(self, request: Any, context: Any) -> Any:
+        await self._begin("EstimateJob", request, context)
+        return pb.EstimateJobResponse(
+            duration_seconds=5, work_seconds=20, result_bytes=3_000_000, jobs_ahead=4, measured_jobs=50
+        )
+
+    async def CreateBatch(self, request: Any, context: Any) -> Any:
+        await self._begin("CreateBatch", request, context)
+        for wanted in request.jobs:
+            self.jobs[self.add_job(wanted)].batch = "batches/1"
+        return pb.CreateBatchResponse(batch=self._count_batch())
+
+    async def GetBatch(self, request: Any, context: Any) -> Any:
+        await self._begin("GetBatch", request, context)
+        return pb.GetBatchResponse(batch=self._count_batch())
+
+    async def CancelBatch(self, request: Any, context: Any) -> Any:
+        await self._begin("CancelBatch", request, context)
+        return pb.CancelBatchResponse(batch=self._count_batch())
+
+    def _count_batch(self) -> Any:
+        states = [job.state for job in self.jobs.values() if job.batch]
+        done, failed = states.count(pb.Job.STATE_DONE), states.count(pb.Job.STATE_FAILED)
+        return pb.Batch(name="batches/1", done_jobs=done, failed_jobs=failed)
+
     def add_job(self, wanted: Any) -> str:
         name = f"jobs/{len(self.jobs) + 1}"
         job = pb.Job(
-            name=name, video=wanted.video, audio=wanted.audio, options=wanted.options, speakers=wanted.speakers
+            name=name,
+            video=wanted.video,
+            audio=wanted.audio,
+            options=wanted.options,
+            priority=wanted.priority,
+            speakers=wanted.speakers,
         )
         job.create_time.FromSeconds(1_700_000_000)
         self.jobs[name], self.events[name] = job, []
@@ -174,14 +224,17 @@ class FakeOrchestrator(OrchestratorServiceServicer):
                 self._advance(job, pb.Job.STATE_RUNNING)
             if self.holding:
                 return name
+        self._finish(job)
+        return name
+
+    def _finish(self, job: Any) -> None:
         if self.job_error:
             job.error.CopyFrom(to_status(self.job_error))
             self._advance(job, pb.Job.STATE_FAILED)
-            return name
+            return
         job.result.CopyFrom(self.put(VIDEO))
         job.report.CopyFrom(self.put(json.dumps(REPORT).encode()))
         self._advance(job, pb.Job.STATE_DONE)
-        return name
 
     def put(self, data: bytes) -> Any:
         self.assets[digest(data)] = data

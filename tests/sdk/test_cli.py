@@ -117,6 +117,25 @@ def test_job_commands(
     assert (missing.exit_code, missing.stderr) == (1, "JOB_NOT_FOUND: there is no job 'jobs/none'\n")
 
 
+def test_retry_delete_estimate_and_filters(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNCLINE_SERVER", server)
+    fake.job_error = errors.NoFace("no face in 100 frames")
+    invoke("submit", video, audio, "--priority", 5)
+    assert fake.requests_of("CreateJob")[0].job.priority == 5
+    assert [line.split()[0] for line in invoke("list", "--state", "failed").stdout.splitlines()] == ["jobs/1"]
+    assert invoke("list", "--state", "done").stdout == ""
+    assert invoke("list", "--state", "asleep").exit_code == 1
+    fake.job_error = None
+    assert lines_of(invoke("retry", "1", "--json"))[0]["job"]["state"] == "done"
+    estimate = invoke("estimate", video, audio).stdout
+    assert "20.0 s, by 50 jobs before" in estimate
+    assert "4 jobs" in estimate
+    assert invoke("delete", "1").stdout == "deleted jobs/1\n"
+    assert invoke("get", "1").exit_code == 1
+
+
 def test_inspect_shows_facts_and_advice(server: str, video: Path) -> None:
     shown = invoke("inspect", video, "--server", server).stdout
     assert "h264, 1080 x 1920, yuv420p10, 29.970 fps" in shown

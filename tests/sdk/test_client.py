@@ -1,5 +1,6 @@
 import hashlib
 from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from syncline import Client, errors
-from syncline.types import Asset, Face, FaceBox, Job, JobEvent, JobState, Person, Phase, Speaker, SyncMode
+from syncline.types import Asset, Face, FaceBox, Job, JobEvent, JobState, NewJob, Person, Phase, Speaker, SyncMode
 from syncline.v1 import orchestrator_pb2 as pb
 from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator, digest, serving
 
@@ -307,6 +308,35 @@ def test_values_are_frozen(client: Client) -> None:
         job.name = "jobs/2"  # type: ignore[misc]
 
 
+def test_a_batch_and_what_its_jobs_carry(client: Client, fake: FakeOrchestrator) -> None:
+    deadline = datetime(2030, 1, 1, tzinfo=UTC)
+    jobs = [NewJob("a" * 64, "b" * 64, {"crf": 20}, 3, deadline), NewJob("a" * 64, "c" * 64)]
+    batch = client.create_batch(jobs, "request")
+    assert (batch.name, batch.total, batch.done, batch.ended) == ("batches/1", 2, 2, True)
+    sent = fake.requests_of("CreateBatch")[0]
+    assert (sent.request_id, [job.audio[0] for job in sent.jobs]) == ("request", ["b", "c"])
+    assert (sent.jobs[0].options.crf, sent.jobs[0].priority) == (20, 3)
+    assert sent.jobs[0].deadline.ToDatetime(tzinfo=UTC) == deadline
+    assert not sent.jobs[1].HasField("deadline")
+    assert client.get_batch(batch) == client.cancel_batch("batches/1") == batch
+    list(client.list(["done", JobState.FAILED], tenant="acme", batch=batch))
+    asked = fake.requests_of("ListJobs")[0]
+    assert (list(asked.states), asked.tenant, asked.batch) == ([3, 4], "acme", "batches/1")
+
+
+def test_a_job_can_be_checked_and_estimated_without_being_queued(client: Client, fake: FakeOrchestrator) -> None:
+    job = NewJob("a" * 64, "b" * 64)
+    client.check(job)
+    assert fake.requests_of("CreateJob")[0].validate_only
+    estimate = client.estimate(job)
+    assert (estimate.work_seconds, estimate.result_bytes, estimate.jobs_ahead) == (20, 3_000_000, 4)
+    with pytest.raises(errors.InvalidOption):
+        client.check(NewJob("a" * 64, "b" * 64, {"crf": 99}))
+    with pytest.raises(errors.InvalidOption):
+        client.check(NewJob("a" * 64, "b" * 64, priority=1 << 40))
+    assert fake.jobs == {}
+
+
 BOX = FaceBox(0.25, 0.5, 0.125, 0.75, 1.5, "fractions")
 
 
@@ -346,3 +376,9 @@ def test_what_is_no_face_is_refused(client: Client, face: Face) -> None:
 
 def test_persons_of_a_video(client: Client, video: Path) -> None:
     assert client.persons(video) == (Person(1, 50, FaceBox(5, 6, 70, 80, 0.5), ((0.5, 2.5),)),)
+
+
+def test_import_names_what_the_server_fetches(client: Client, fake: FakeOrchestrator) -> None:
+    asset = client.import_asset("https://cdn.example.com/anna.mp4")
+    assert fake.requests_of("ImportAsset")[0].uri == "https://cdn.example.com/anna.mp4"
+    assert asset.digest in fake.assets

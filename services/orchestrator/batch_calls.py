@@ -1,0 +1,45 @@
+"""Many jobs at once, on the wire."""
+
+import grpc
+
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.convert import from_batch, to_batch_id, to_new_job, to_tenant
+from services.orchestrator.store import JobStore
+from services.runtime.refusal import Refusal
+from services.runtime.streams import in_thread
+from syncline.v1 import orchestrator_pb2 as pb
+
+_MAX_BATCH = 1000  # jobs
+
+
+class BatchCalls:
+    _store: JobStore
+    _artifacts: ArtifactStore
+
+    async def CreateBatch(
+        self, request: pb.CreateBatchRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CreateBatchResponse:
+        if not 1 <= len(request.jobs) <= _MAX_BATCH:
+            message = f"a batch has 1 to {_MAX_BATCH} jobs, not {len(request.jobs)}"
+            raise Refusal("INVALID_OPTION", message, field="jobs")
+        tenant, jobs = to_tenant(context), []
+        for number, wanted in enumerate(request.jobs):
+            try:
+                jobs.append(to_new_job(wanted, tenant))
+                for digest in jobs[-1].assets:
+                    self._artifacts.path_of(digest)
+            except Refusal as refusal:
+                message, about = f"job {number} of the batch: {refusal.message}", {**refusal.metadata, "item": number}
+                raise Refusal(refusal.reason, message, **about) from refusal
+        batch = await in_thread(self._store.create_batch, jobs, request.request_id or None)
+        return pb.CreateBatchResponse(batch=from_batch(batch))
+
+    async def GetBatch(self, request: pb.GetBatchRequest, context: grpc.aio.ServicerContext) -> pb.GetBatchResponse:
+        batch = await in_thread(self._store.get_batch, to_batch_id(request.name))
+        return pb.GetBatchResponse(batch=from_batch(batch))
+
+    async def CancelBatch(
+        self, request: pb.CancelBatchRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CancelBatchResponse:
+        batch = await in_thread(self._store.cancel_batch, to_batch_id(request.name))
+        return pb.CancelBatchResponse(batch=from_batch(batch))

@@ -1,0 +1,244 @@
+"""What workers do with jobs and segments: claim, keep, give back, finish.
+
+Every write by a Lease raises Refusal LEASE_LOST once it is lost.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.orchestrator.artifacts import Asset
+from services.orchestrator.database import Database, Row, Transaction
+from services.orchestrator.records import (
+    ErrorRecord,
+    JobProgress,
+    JobRecord,
+    JobState,
+    Lease,
+    SegmentRecord,
+    SegmentState,
+)
+from services.orchestrator.retrying import LOST_ATTEMPTS, pause_before_retry
+from services.orchestrator.rows import encode_json, encode_progress, to_job, to_progress, to_segment
+from services.orchestrator.schema import job, segment
+from services.orchestrator.timeline import SegmentSpan
+from services.orchestrator.transitions import (
+    change_job,
+    close_attempt,
+    end_job,
+    find_job,
+    find_segment,
+    hold,
+    lease_values,
+    lost_too_often,
+    open_attempt,
+    update_leased,
+)
+from services.runtime.refusal import Refusal
+
+_NOW = sa.bindparam("now", type_=sa.BigInteger)
+_LOST_JOB = (
+    sa.select(job)
+    .where(job.c.state == JobState.RUNNING, job.c.lease_until < _NOW)
+    .order_by(job.c.number)
+    .limit(1)
+    .with_for_update(skip_locked=True, key_share=True)
+)
+_NEXT_JOB = (
+    sa.select(job)
+    .where(job.c.state == JobState.QUEUED, job.c.not_before <= _NOW)
+    .order_by(job.c.lane, job.c.turn, job.c.number)
+    .limit(1)
+    .with_for_update(skip_locked=True, key_share=True)
+)
+# Waits and may be claimed, or was claimed by one whose lease ran out.
+_FREE_SEGMENT = sa.or_(
+    sa.and_(segment.c.state == SegmentState.QUEUED, segment.c.not_before <= _NOW),
+    sa.and_(segment.c.state == SegmentState.RUNNING, segment.c.lease_until < _NOW),
+)
+_NEXT_SEGMENT = (
+    sa.select(segment)
+    .where(segment.c.job == sa.bindparam("job"), _FREE_SEGMENT)
+    .order_by(segment.c.number)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_JOB_TO_HELP = (
+    sa.select(job.c.id)
+    .where(job.c.state == JobState.RUNNING, sa.exists().where(segment.c.job == job.c.id, _FREE_SEGMENT))
+    .order_by(job.c.lane, job.c.turn, job.c.number)
+    .limit(1)
+)
+_SEGMENTS = sa.select(segment).where(segment.c.job == sa.bindparam("job")).order_by(segment.c.number)
+_DONE_SEGMENTS = (
+    sa.select(sa.func.count())
+    .select_from(segment)
+    .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.DONE)
+)
+_ALL_SEGMENTS = sa.select(sa.func.count()).select_from(segment).where(segment.c.job == sa.bindparam("job"))
+_DROP_SEGMENTS = sa.delete(segment).where(segment.c.job == sa.bindparam("of"))
+
+
+class WorkQueue:
+    """Methods that name a job that is not there raise Refusal JOB_NOT_FOUND."""
+
+    _database: Database
+
+    # Jobs
+
+    def claim_job(self, owner: str, seconds: float) -> tuple[JobRecord, Lease] | None:
+        """The job whose lease ran out, else the next by priority and turn, for so long; None: nothing to do now."""
+        with self._database.writing() as tx:
+            while (row := tx.first(_LOST_JOB, now=tx.now) or tx.first(_NEXT_JOB, now=tx.now)) is not None:
+                if row["state"] == JobState.RUNNING and row["attempts"] >= LOST_ATTEMPTS:
+                    end_job(tx, row, JobState.FAILED, "Failed.", lost_too_often(row["attempts"]))
+                    continue
+                lease = Lease(row["id"], None, owner, row["last_fence"] + 1)
+                open_attempt(tx, lease, row)
+                values = lease_values(tx, lease, seconds, row) | {"last_fence": lease.fence}
+                begun = row["start_time"] is not None
+                values |= {} if begun else {"start_time": tx.now}
+                return to_job(change_job(tx, row, values, "Taken up again." if begun else "Begun.")), lease
+        return None
+
+    def heartbeat(self, lease: Lease, seconds: float, progress: JobProgress | None = None) -> bool:
+        """Extends the lease, of a job or segment, and tells how far its job is. False: it is lost, stop working."""
+        with self._database.writing() as tx:
+            try:
+                row, _ = hold(tx, lease)
+            except Refusal as refusal:
+                if refusal.reason not in ("LEASE_LOST", "JOB_NOT_FOUND"):
+                    raise
+                return False
+            update_leased(tx, lease, {"lease_until": tx.after(seconds)})
+            if progress is not None:
+                known = to_progress(row["progress"])
+                told = replace(progress, done_segments=known.done_segments, total_segments=known.total_segments)
+                if told != known:
+                    change_job(tx, row, {"progress": encode_progress(told)})
+            return True
+
+    def note(self, lease: Lease, message: str) -> None:
+        """Appends an event with a message for a person."""
+        with self._database.writing() as tx:
+            change_job(tx, hold(tx, lease)[0], {}, message)
+
+    def release(self, lease: Lease, error: ErrorRecord | None = None) -> JobRecord:
+        """Gives a job or segment back, to be claimed again.
+
+        Without an error the claim does not count as an attempt. With one it waits for a while, longer each time; the
+        job FAILED when the error cannot pass or has come too often.
+        """
+        with self._database.writing() as tx:
+            row, part = hold(tx, lease)
+            leased = row if part is None else part
+            close_attempt(tx, lease, "RELEASED", error)
+            pause = 0.0 if error is None else pause_before_retry(error, leased["attempts"])
+            if pause is None:
+                return to_job(end_job(tx, row, JobState.FAILED, "Failed.", error))
+            values = {
+                "state": JobState.QUEUED,
+                "owner": None,
+                "lease_until": None,
+                "not_before": tx.after(pause),
+                "attempts": leased["attempts"] - (error is None),
+            }
+            message = "Given back." if error is None else f"To be tried again in {pause:.0f} s: {error.message}"
+            if part is None:
+                return to_job(change_job(tx, row, values, message))
+            update_leased(tx, lease, values)
+            return to_job(change_job(tx, row, {}, f"Segment {lease.segment}: {message}"))
+
+    def finish_job(self, lease: Lease, result: Asset, report: Asset) -> JobRecord:
+        """DONE, once every segment is."""
+        with self._database.writing() as tx:
+            row, _ = hold(tx, lease)
+            if tx.value(_DONE_SEGMENTS, job=lease.job) != tx.value(_ALL_SEGMENTS, job=lease.job):
+                raise ValueError(f"job {lease.job} has segments that are not done")
+            return to_job(end_job(tx, row, JobState.DONE, "Done.", None, result, report))
+
+    # Segments
+
+    def plan_segments(
+        self, lease: Lease, plan: str, spans: Sequence[SegmentSpan], duration: float = 0, pixels: int = 0
+    ) -> list[SegmentRecord]:
+        """Writes the job's segments down. `plan`: digest of everything they are made from.
+
+        For quotas and estimates, `duration` of the video in seconds and `pixels` of one frame.
+
+        With the plan already written, by a worker before this one, its segments stay, finished ones finished; another
+        plan's are dropped.
+        """
+        with self._database.writing() as tx:
+            row, _ = hold(tx, lease)
+            if row["plan"] != plan:
+                tx.run(_DROP_SEGMENTS, of=lease.job)
+                rows = [
+                    {"job": lease.job, "number": span.index, "first_frame": span.first_frame}
+                    | {"frame_count": span.frame_count, "state": SegmentState.QUEUED}
+                    for span in spans
+                ]
+                tx.insert_all(segment, rows)
+                progress = replace(to_progress(row["progress"]), done_segments=0, total_segments=len(spans))
+                values: dict[str, Any] = {"plan": plan, "progress": encode_progress(progress), "attempts": 0}
+                frames = sum(span.frame_count for span in spans)
+                values |= {"duration": round(duration * 1000), "work": frames * pixels // 1000}
+                change_job(tx, row, values, f"Planned as {len(spans)} segments.")
+            return _list_segments(tx, lease.job)
+
+    def list_segments(self, job_id: str) -> list[SegmentRecord]:
+        """In order of time; empty before the plan is made."""
+        with self._database.reading() as tx:
+            find_job(tx, job_id)
+            return _list_segments(tx, job_id)
+
+    def claim_segment(self, job_id: str, owner: str, seconds: float) -> tuple[SegmentRecord, Lease] | None:
+        """The first segment of a running job that waits or whose lease ran out; None: none now, or the job ended."""
+        with self._database.writing() as tx:
+            row = find_job(tx, job_id, lock=True)
+            return _claim_segment(tx, row, owner, seconds)
+
+    def claim_help(self, owner: str, seconds: float) -> tuple[JobRecord, SegmentRecord, Lease] | None:
+        """A segment of whichever running job has one to spare, for a worker that finds no job to claim."""
+        with self._database.writing() as tx:
+            job_id = tx.value(_JOB_TO_HELP, now=tx.now)
+            if job_id is None:
+                return None
+            row = find_job(tx, job_id, lock=True)
+            claimed = _claim_segment(tx, row, owner, seconds)
+            return None if claimed is None else (to_job(row), *claimed)
+
+    def finish_segment(self, lease: Lease, result: Asset, details: Mapping[str, Any] | None = None) -> JobRecord:
+        """Publishes the segment's file. Telling the same twice, after a commit that was not heard of, does no harm."""
+        with self._database.writing() as tx:
+            row = find_job(tx, lease.job, lock=True)
+            part = find_segment(tx, lease)
+            published = {"state": SegmentState.DONE, "fence": lease.fence, "digest": result.digest}
+            if {name: part[name] for name in published} == published:
+                return to_job(row)
+            hold(tx, lease)
+            close_attempt(tx, lease, SegmentState.DONE)
+            values = published | {"size": result.size, "details": encode_json(details or {}), "owner": None}
+            update_leased(tx, lease, values | {"lease_until": None})
+            done = tx.value(_DONE_SEGMENTS, job=lease.job)
+            progress = replace(to_progress(row["progress"]), done_segments=done)
+            return to_job(change_job(tx, row, {"progress": encode_progress(progress), "attempts": 0}))
+
+
+def _claim_segment(tx: Transaction, row: Row, owner: str, seconds: float) -> tuple[SegmentRecord, Lease] | None:
+    part = tx.first(_NEXT_SEGMENT, job=row["id"], now=tx.now) if row["state"] == JobState.RUNNING else None
+    if part is None:
+        return None
+    if part["state"] == SegmentState.RUNNING and part["attempts"] >= LOST_ATTEMPTS:
+        end_job(tx, row, JobState.FAILED, "Failed.", lost_too_often(part["attempts"]))
+        return None
+    lease = Lease(row["id"], part["number"], owner, row["last_fence"] + 1)
+    open_attempt(tx, lease, part)
+    tx.update(job, {"id": row["id"]}, {"last_fence": lease.fence})
+    return to_segment(update_leased(tx, lease, lease_values(tx, lease, seconds, part))), lease
+
+
+def _list_segments(tx: Transaction, job_id: str) -> list[SegmentRecord]:
+    return [to_segment(row) for row in tx.all(_SEGMENTS, job=job_id)]

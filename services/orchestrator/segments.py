@@ -1,0 +1,98 @@
+"""A job's segments: claimed one after another, rendered, published."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+
+from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.feed import FrameFeed
+from services.orchestrator.leases import claim, give_back, record_error, tell, while_held
+from services.orchestrator.metrics import SEGMENT_RENDER_SECONDS
+from services.orchestrator.progress import Beacon
+from services.orchestrator.records import Lease, SegmentRecord
+from services.orchestrator.rendering import RenderJob, render_segment
+from services.orchestrator.stages import Stages
+from services.orchestrator.store import JobStore
+from services.orchestrator.timeline import SegmentSpan
+from services.runtime import tracing
+from services.runtime.refusal import Refusal
+from services.runtime.streams import in_thread
+
+_WAIT_SECONDS = 0.25  # for segments that another worker has
+
+
+@dataclass(frozen=True)
+class SegmentRenderer:
+    """What one worker does for the segments of one job."""
+
+    store: JobStore
+    artifacts: ArtifactStore
+    stages: Stages
+    owner: str
+    lease_seconds: float
+    job_id: str
+    progress: Beacon
+
+    async def render_all(self, render: RenderJob) -> None:
+        """Segment after segment until all are done; those that others published are kept."""
+        async with self._open_feed(render) as feed:
+            while True:
+                claimed = await self._claim_segment()
+                segments = await tell(self.store.list_segments, self.job_id)
+                done = sum(segment.frame_count for segment in segments if segment.result is not None)
+                self.progress.advance(done)
+                if claimed is not None:
+                    await self._render_one(render, feed, *claimed, done)
+                elif all(segment.result is not None for segment in segments):
+                    return
+                else:
+                    await asyncio.sleep(_WAIT_SECONDS)
+
+    async def render_from(self, render: RenderJob, segment: SegmentRecord, lease: Lease) -> None:
+        """The segment that `lease` is on, then others for as long as there are any to claim."""
+        async with self._open_feed(render) as feed:
+            await self._render_one(render, feed, segment, lease, 0)
+            while claimed := await self._claim_segment():
+                await self._render_one(render, feed, *claimed, 0)
+
+    def _open_feed(self, render: RenderJob) -> FrameFeed:
+        metadata = (("syncline-job", self.job_id),)
+        return FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata)
+
+    async def _claim_segment(self) -> tuple[SegmentRecord, Lease] | None:
+        claiming = claim(self.store, self.store.claim_segment, self.job_id, self.owner, self.lease_seconds)
+        claimed: tuple[SegmentRecord, Lease] | None = await claiming
+        return claimed
+
+    async def _render_one(
+        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
+    ) -> None:
+        """Publishes the segment, unless another has taken it over. `done`: frames of the job before it began."""
+        work = self._publish(render, feed, segment, lease, done)
+        try:
+            await while_held(self.store, lease, self.lease_seconds, work)
+        except asyncio.CancelledError:
+            give_back(self.store, lease)
+            raise
+        except Exception as error:
+            record = record_error(error)
+            if record.reason == "LEASE_LOST":
+                await feed.close()  # it may have been in the middle of a frame
+                return
+            with contextlib.suppress(Refusal):
+                await in_thread(self.store.release, lease, record)
+            raise
+
+    async def _publish(
+        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
+    ) -> None:
+        metadata = (("syncline-job", self.job_id), ("syncline-segment", str(segment.index)))
+        span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
+        begun = time.monotonic()
+        with tracing.span("segment", segment=segment.index), self.artifacts.scratch(suffix=".mp4") as path:
+            async for report in render_segment(self.stages, feed, render, span, path, metadata):
+                self.progress.advance(done + sum(count for _, _, count in report.outcomes))
+            asset = await in_thread(self.artifacts.adopt, path)
+        await tell(self.store.finish_segment, lease, asset, report.to_json())
+        SEGMENT_RENDER_SECONDS.observe(time.monotonic() - begun)
