@@ -5,9 +5,15 @@ PYTHON  := $(VENV)/bin/python
 OUT     ?= out/result.mp4
 MINUTES ?= 60
 CLIPS   ?= ../shared/clips
+STAGES  := decoder detector lipsync restorer orchestrator
+OVERLAYS := local gpu-split production
+FLAVOR  ?= cpu
+MODELS  ?= baked
+VERSION  = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' syncline/_version.py)
+SUFFIX   = $(if $(filter cuda,$(FLAVOR)),-cuda)
 INCLUDE  = $(shell $(PYTHON) -c "import google.rpc; print(google.rpc.__path__[0])")/../..
 
-.PHONY: help install neural models demo run up protos test chaos soak lint lock bench load quality
+.PHONY: help install neural models demo run up protos test groups manifests images reference chaos soak lint lock bench load quality
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -42,10 +48,28 @@ up: models ## all five services on localhost:50050, until Ctrl-C
 
 protos: install ## the Python stubs, from protos/
 	$(PYTHON) -m grpc_tools.protoc -I protos -I $(INCLUDE) \
-		--python_out=. --pyi_out=. --grpc_python_out=. protos/syncline/v1/*.proto
+		--python_out=. --pyi_out=. --grpc_python_out=. \
+		protos/syncline/v1/*.proto protos/services/orchestrator/keda/*.proto
 
 test: models neural ## the whole test-suite; what needs PostgreSQL's server is skipped, and says so, where it is not installed
 	$(PYTHON) -m pytest
+
+groups: models ## each stage with nothing but its own dependency group: it starts and answers
+	$(PYTHON) -m pytest -m install tests/images
+
+manifests: install ## the overlays of k8s/, rendered, against schemas, our policies and checkov's
+	$(PYTHON) -m pytest tests/kubernetes
+	test -x build/checkov/bin/checkov || { python3 -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30; }
+	@mkdir -p build/k8s
+	for overlay in $(OVERLAYS); do kubectl kustomize k8s/overlays/$$overlay > build/k8s/$$overlay.yaml || exit 1; done
+	build/checkov/bin/checkov --config-file k8s/checkov.yaml --skip-download --quiet --compact --directory build/k8s
+
+images: ## one container image for each stage: make images FLAVOR=cuda MODELS=mounted
+	for stage in $(STAGES); do docker build --build-arg STAGE=$$stage --build-arg FLAVOR=$(FLAVOR) \
+		--build-arg MODELS=$(MODELS) --tag syncline-$$stage:$(VERSION)$(SUFFIX) . || exit 1; done
+
+reference: install ## docs/reference.md: variables, metrics and error reasons, from the code
+	$(PYTHON) -m tools.reference
 
 chaos: models ## every fault on every service in mid-job: some ten minutes
 	$(PYTHON) -m pytest --chaos tests/end_to_end/test_kills.py --timeout 300
@@ -57,9 +81,9 @@ lint: install ## style, types, protos, stubs in step with the protos
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/protolint lint protos
+	$(VENV)/bin/protolint lint protos/syncline
 	$(MAKE) --no-print-directory protos
-	git diff --exit-code --stat syncline/v1
+	git diff --exit-code --stat syncline/v1 services/orchestrator/keda
 
 lock: install ## constraints.txt anew, from pyproject.toml and the newest releases
 	$(PYTHON) -m pip install --quiet "uv==0.13.8"

@@ -43,10 +43,21 @@ def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
     return stub(channel)
 
 
+def _caller_trace() -> list[tuple[str, str]]:
+    """The caller's own span as W3C headers, where the caller traces with OpenTelemetry."""
+    try:
+        from opentelemetry import propagate
+    except ImportError:
+        return []
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return list(carrier.items())
+
+
 def make_metadata(tenant: str, job: str = "") -> list[tuple[str, str]]:
     """The keys that servers log or go by. Each call has its own request id."""
     keys = {"syncline-request-id": str(uuid.uuid4()), "syncline-job": job, "syncline-tenant": tenant}
-    return [(key, value) for key, value in keys.items() if value]
+    return [*((key, value) for key, value in keys.items() if value), *_caller_trace()]
 
 
 @contextlib.contextmanager

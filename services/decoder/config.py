@@ -9,5 +9,5 @@ from services.runtime.config import ServerConfig
 @dataclass(frozen=True)
 class DecoderConfig:
     store: Path  # the artifact store's folder, as the orchestrator's; only read
-    engine: str = "pyav"
+    engine: str = "pyav"  # by name; one that is unknown fails the start and lists those there are
     server: ServerConfig = ServerConfig(port=50051)

@@ -1,8 +1,14 @@
 """Start the orchestrator: python -m services.orchestrator"""
 
+from prometheus_client import REGISTRY
+
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.backlog import BacklogCollector
 from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.database import Database
 from services.orchestrator.keeper import Keeper
+from services.orchestrator.metrics import StagesCollector
+from services.orchestrator.scaler import BacklogScaler
 from services.orchestrator.servicer import BackgroundTask, OrchestratorServicer
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
@@ -11,18 +17,31 @@ from services.orchestrator.worker import Worker
 from services.runtime.server import serve
 
 
-def load(config: OrchestratorConfig) -> OrchestratorServicer:
+def load(config: OrchestratorConfig) -> BacklogScaler:
     artifacts = ArtifactStore(config.store, config.free_bytes)
     store = JobStore(config.database_url, config.limits)
     store.take_alone()
-    stages = Stages(config.decoder, config.detector, config.lipsync, config.restorer, config.stall_seconds)
+    stages = Stages(
+        config.decoder,
+        config.detector,
+        config.lipsync,
+        config.restorer,
+        config.stall_seconds,
+        config.wait_seconds,
+        config.zone,
+    )
     background: list[BackgroundTask] = [Keeper(store, artifacts, config.keep_days * 24 * 3600)]
     if "worker" in config.roles:
         seconds = (config.lease_seconds, config.segment_seconds, config.turn_seconds)
         background.append(Worker(store, artifacts, stages, *seconds))
     if "api" in config.roles and config.webhook:
         background.append(Webhook(store, config.webhook, config.webhook_secret))
-    return OrchestratorServicer(store, artifacts, stages, config.import_rules, background, api="api" in config.roles)
+    rules = config.import_rules
+    servicer = OrchestratorServicer(store, artifacts, stages, rules, background, api="api" in config.roles)
+    database = Database(config.database_url)
+    REGISTRY.register(StagesCollector(stages))
+    REGISTRY.register(BacklogCollector(database))
+    return BacklogScaler(servicer, database, stages.pools["restorer"] if config.deletion_cost else None)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,18 @@ from services.runtime.config import ConfigError, ServerConfig
 class OrchestratorConfig:
     store: Path  # folder of the artifacts, and of the job database unless `database` says otherwise
     database: str = ""  # SQLAlchemy URL; default: jobs.db in `store`
-    roles: str = "api,worker"
-    decoder: str = "127.0.0.1:50051"  # host:port of each stage
-    detector: str = "127.0.0.1:50052"
-    lipsync: str = "127.0.0.1:50053"
-    restorer: str = "127.0.0.1:50054"
+    roles: str = "api,worker"  # one of them, or both: serves clients; makes videos
+    # Where the stage's replicas are: "host:port", several separated by commas, "dns:host:port" for every address of a
+    # name, "kubernetes:service:port" for the pods behind a Service.
+    decoder: str = "127.0.0.1:50051"
+    detector: str = "127.0.0.1:50052"  # as for the decoder
+    lipsync: str = "127.0.0.1:50053"  # as for the decoder
+    restorer: str = "127.0.0.1:50054"  # as for the decoder
     lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
+    wait_seconds: float = 60.0  # so long work waits for a stage that has no replica ready
+    zone: str = ""  # where this process runs: replicas of the same zone are preferred
+    deletion_cost: bool = False  # restorer pods with work in hand are marked to be the last that scaling down takes
     segment_seconds: float = 4.0  # of video that a crash loses at most; the same for all workers
     turn_seconds: float = 10.0  # of rendering, after which a job lets another one that waits go first
     import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none

@@ -1,7 +1,9 @@
 """Faces of a run of frames: found in small views, their meshes looked at again in crops of the full frames."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import cv2
 import numpy as np
@@ -75,15 +77,19 @@ class FaceFinder:
             source_width=size[0],
             source_height=size[1],
         )
-        self._detect = stages.stream("detector", "Detect", Packet(detector_pb2.DetectRequest(open=wanted)), metadata)
+        self._opening = Packet(detector_pb2.DetectRequest(open=wanted))
         self._stages, self._metadata = stages, metadata
+        self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> "FaceFinder":
-        await self._detect.__aenter__()
+        stream = self._stages.stream("detector", "Detect", self._opening, self._metadata)
+        self._detect = await self._stack.enter_async_context(stream)
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._detect.__aexit__(*exc_info)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
 
     @property
     def engine(self) -> media_pb2.EngineInfo:

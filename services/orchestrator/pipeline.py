@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from services.runtime.calls import ClientStream
@@ -66,6 +66,39 @@ async def pass_through(
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)  # nothing is left running
+
+
+async def work_ahead(
+    items: AsyncIterator[Item], work: Callable[[Item], Awaitable[None]], ahead: Callable[[], int]
+) -> AsyncGenerator[Item, None]:
+    """Works on up to `ahead()` items at a time and yields them in order, each when its work is done."""
+    ordered: asyncio.Queue[tuple[Item, asyncio.Future[None]]] = asyncio.Queue()
+    taken = asyncio.Event()
+
+    async def begin() -> None:
+        async for item in items:
+            ordered.put_nowait((item, asyncio.ensure_future(work(item))))
+            while ordered.qsize() >= max(1, ahead()):
+                taken.clear()
+                await taken.wait()
+
+    beginner = asyncio.ensure_future(begin())
+    try:
+        while (entry := await _first(ordered.get(), beginner)) is not None or not ordered.empty():
+            item, worked = entry or ordered.get_nowait()
+            try:
+                await worked
+            finally:
+                worked.cancel()
+            taken.set()
+            yield item
+        beginner.result()
+    finally:
+        beginner.cancel()
+        left = [ordered.get_nowait()[1] for _ in range(ordered.qsize())]
+        for worked in left:
+            worked.cancel()
+        await asyncio.gather(beginner, *left, return_exceptions=True)  # nothing is left running
 
 
 async def _first(wanted: Any, reader: "asyncio.Future[None]") -> Any:

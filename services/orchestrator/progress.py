@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from services.orchestrator.records import JobProgress, Phase
+from services.runtime.tracing import span
 
 
 class Beacon:
@@ -22,7 +23,8 @@ class Beacon:
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    """Notes how long the block took, under the step's name."""
+    """Notes how long the block took, under the step's name, and traces it."""
     begun = time.monotonic()
-    yield
+    with span(step):
+        yield
     seconds[step] = round(time.monotonic() - begun, 3)

@@ -5,20 +5,23 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
+from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
 from services.orchestrator.outcomes import SegmentReport
-from services.orchestrator.pipeline import pass_through
+from services.orchestrator.pipeline import pass_through, work_ahead
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
+from services.runtime import tracing
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.faces import Crop, CropOutcome
@@ -33,6 +36,7 @@ _REVERSE_BYTES = 256 * 1024 * 1024
 # How many frames' crops travel together: enough to be worth a message, few enough that frames do not pile up.
 _BATCH_BYTES = 16 * 1024 * 1024  # of whole frames
 _MAX_BATCH = 8  # frames
+_MAX_AHEAD = 24  # batches at the restorers at once: more replicas than these keep busy serve several workers
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,12 @@ async def render_segment(
         encoder = stack.enter_context(SegmentEncoder(path, job.encode))
         seen = [number for number, mouth in enumerate(job.mouths) if _is_seen(job, mouth, span)]
         batches = _cut_batches(feed, job, span, len(seen), report)
+        restorers = stages.restorers(job.restorer_engine)
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
-            restore = await stack.enter_async_context(_open_restore(stages, job, metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
-            to_packet = _to_restore(number, job.restorer_strength)
-            batches = pass_through(restore, synced, to_packet, _take_answer(number))
+            restore = partial(_restore, restorers, number, job.restorer_strength, report)
+            batches = work_ahead(synced, restore, lambda: min(restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
                 await in_thread(_paste_and_encode, batch, encoder, report)
@@ -135,11 +139,6 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
                 for chunk, payload in blob_chunks(await in_thread(read)):
                     await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
         yield sync
-
-
-def _open_restore(stages: Stages, job: RenderJob, metadata: Metadata) -> ClientStream:
-    opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen(engine=job.restorer_engine)))
-    return stages.stream("restorer", "Restore", opening, metadata)
 
 
 async def _cut_batches(
@@ -228,15 +227,22 @@ def _to_sync(mouth: int) -> ToPacket:
     return to_packet
 
 
-def _to_restore(mouth: int, strength: float) -> ToPacket:
-    def to_packet(sequence: int, batch: _Batch) -> Packet | None:
-        crops = [crop for _, _, crop in batch.patches(mouth)]
-        if not crops:
-            return None
-        message, payload = from_crops(sequence, crops)
-        return Packet(restorer_pb2.RestoreRequest(crops=message, strength=strength), payload)
+async def _restore(restorers: Dispatcher, mouth: int, strength: float, report: SegmentReport, batch: _Batch) -> None:
+    crops = [crop for _, _, crop in batch.patches(mouth)]
+    if not crops:
+        return
 
-    return to_packet
+    def to_packet(sequence: int) -> Packet:
+        message, payload = from_crops(sequence, crops)
+        request = restorer_pb2.RestoreRequest(crops=message, strength=strength, traceparent=traceparent)
+        return Packet(request, payload)
+
+    with tracing.span("restore", items=len(crops)):
+        traceparent = tracing.current_trace().get("traceparent")
+        answers, seconds = await restorers.exchange(to_packet)
+    report.add_seconds("restore", seconds)
+    for answer in answers:
+        _take_answer(mouth)(batch, answer)
 
 
 def _take_answer(mouth: int) -> Callable[[_Batch, Packet], None]:

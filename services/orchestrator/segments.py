@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.leases import claim, give_back, record_error, tell, while_held
+from services.orchestrator.metrics import SEGMENT_RENDER_SECONDS
 from services.orchestrator.progress import Beacon
 from services.orchestrator.records import Lease, SegmentRecord
 from services.orchestrator.rendering import RenderJob, render_segment
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan
+from services.runtime import tracing
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 
@@ -92,8 +94,10 @@ class SegmentRenderer:
     ) -> None:
         metadata = (("syncline-job", self.job_id), ("syncline-segment", str(segment.index)))
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
-        with self.artifacts.scratch(suffix=".mp4") as path:
+        begun = time.monotonic()
+        with tracing.span("segment", segment=segment.index), self.artifacts.scratch(suffix=".mp4") as path:
             async for report in render_segment(self.stages, feed, render, span, path, metadata):
                 self.progress.advance(done + sum(count for _, _, count in report.outcomes))
             asset = await in_thread(self.artifacts.adopt, path)
         await tell(self.store.finish_segment, lease, asset, report.to_json())
+        SEGMENT_RENDER_SECONDS.observe(time.monotonic() - begun)

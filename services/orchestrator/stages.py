@@ -1,19 +1,25 @@
 """The four stages as the worker calls them: stubs, and the calls that are more than one message."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
 
+from services.orchestrator.discovery import find_discovery
+from services.orchestrator.dispatch import Dispatcher
+from services.orchestrator.pool import Member, Pool
 from services.runtime.calls import ClientStream, name_peer
-from services.runtime.channel import open_channel
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
 from services.runtime.ring import RingReader, see_shared_memory
-from syncline.errors import InternalError, UnknownEngine, from_rpc_error
+from services.runtime.tracing import with_trace
+from services.runtime.wire import Packet
+from syncline.errors import InternalError, SynclineError, Unavailable, UnknownEngine, from_rpc_error
 from syncline.v1 import (
     decoder_pb2,
     decoder_pb2_grpc,
@@ -28,6 +34,7 @@ from syncline.v1 import (
 
 Metadata = Sequence[tuple[str, str]]
 _FRAME_CREDITS = 3
+_TRIES = 3  # of a call that is one question and one answer, each on another replica where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +47,66 @@ class AudioBlock:
 
 
 class Stages:
-    """One channel to each stage: "decoder", "detector", "lipsync", "restorer"."""
+    """The replicas of each stage: "decoder", "detector", "lipsync", "restorer".
 
-    def __init__(self, decoder: str, detector: str, lipsync: str, restorer: str, stall: float = 120) -> None:
-        self._channels = [open_channel(address) for address in (decoder, detector, lipsync, restorer)]
+    The addresses are as `find_discovery` reads them. `stall`: seconds that a stage may be silent; `wait`: seconds that
+    work waits for a replica to be ready; `zone`: where this process runs, if replicas near it are to be preferred.
+    """
+
+    def __init__(
+        self,
+        decoder: str,
+        detector: str,
+        lipsync: str,
+        restorer: str,
+        stall: float = 120,
+        wait: float = 60,
+        zone: str = "",
+    ) -> None:
         self._stall = stall
-        self._stubs: dict[str, Any] = {
-            "decoder": decoder_pb2_grpc.DecoderServiceStub(self._channels[0]),
-            "detector": detector_pb2_grpc.DetectorServiceStub(self._channels[1]),
-            "lipsync": lipsync_pb2_grpc.LipsyncServiceStub(self._channels[2]),
-            "restorer": restorer_pb2_grpc.RestorerServiceStub(self._channels[3]),
+        stubs: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "decoder": (decoder, decoder_pb2_grpc.DecoderServiceStub),
+            "detector": (detector, detector_pb2_grpc.DetectorServiceStub),
+            "lipsync": (lipsync, lipsync_pb2_grpc.LipsyncServiceStub),
+            "restorer": (restorer, restorer_pb2_grpc.RestorerServiceStub),
         }
+        self.pools = {
+            stage: Pool(stage, find_discovery(target, f"ORCHESTRATOR_{stage.upper()}"), make_stub, wait, zone)
+            for stage, (target, make_stub) in stubs.items()
+        }
+        self._dispatchers: dict[str, Dispatcher] = {}  # by restorer engine
 
     async def close(self) -> None:
-        for channel in self._channels:
-            await channel.close()
+        for dispatcher in self._dispatchers.values():
+            await dispatcher.close()
+        for pool in self.pools.values():
+            await pool.close()
 
-    def stream(self, stage: str, method: str, open_request: Any, metadata: Metadata) -> ClientStream:
-        """A batch stream of any stage, for example "lipsync", "Sync"."""
-        call = getattr(self._stubs[stage], method)
-        return ClientStream(call, open_request, metadata, self._stall, peer=f"the {stage}")
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, stage: str, method: str, open_request: Any, metadata: Metadata
+    ) -> AsyncIterator[ClientStream]:
+        """A batch stream with one replica of any stage, for example "lipsync", "Sync"."""
+        async with self.pools[stage].use() as member:
+            call = getattr(member.stub, method)
+            stream = ClientStream(call, open_request, with_trace(metadata), self._stall, peer=f"the {stage}")
+            try:
+                async with stream:
+                    yield stream
+            finally:
+                member.note(stream.failure)
+
+    def restorers(self, engine: str = "") -> Dispatcher:
+        """Who gives batches to whichever restorer is free; `engine`: of that name, empty for their default."""
+        if engine not in self._dispatchers:
+            open_stream = partial(open_restorer, engine=engine)
+            self._dispatchers[engine] = Dispatcher(self.pools["restorer"], open_stream, self._stall)
+        return self._dispatchers[engine]
+
+    @property
+    def pending(self) -> int:
+        """Batches that wait for a restorer with credit."""
+        return sum(dispatcher.pending for dispatcher in self._dispatchers.values())
 
     async def engine(self, stage: str, wanted: str = "") -> media_pb2.EngineInfo:
         """The stage's engine of that name, its default one for an empty name. Raises UnknownEngine."""
@@ -109,22 +156,42 @@ class Stages:
     ) -> AsyncIterator[AudioBlock]:
         """The sound of a source from its time 0 on, without gaps; None keeps the source's own rate or channels."""
         request = decoder_pb2.DecodeAudioRequest(source=source, sample_rate=sample_rate, channels=channels)
-        call: Any = self._stubs["decoder"].DecodeAudio(request, metadata=metadata)
-        try:
-            async for packet in call:
-                if packet.message.HasField("chunk"):
-                    chunk = packet.message.chunk
-                    yield AudioBlock(chunk.first_sample, chunk.sample_rate, to_samples(chunk, packet.data))
-        except grpc.RpcError as error:
-            raise name_peer(from_rpc_error(error), "the decoder") from error
-        finally:
-            call.cancel()
+        async with self.pools["decoder"].use() as member:
+            call: Any = member.stub.DecodeAudio(request, metadata=with_trace(metadata))
+            try:
+                async for packet in call:
+                    if packet.message.HasField("chunk"):
+                        chunk = packet.message.chunk
+                        yield AudioBlock(chunk.first_sample, chunk.sample_rate, to_samples(chunk, packet.data))
+            except grpc.RpcError as error:
+                raise _noted(member, error, "the decoder") from error
+            finally:
+                call.cancel()
 
     async def _ask(self, stage: str, method: str, request: Any, metadata: Metadata = ()) -> Any:
-        try:
-            return await getattr(self._stubs[stage], method)(request, metadata=metadata, timeout=self._stall)
-        except grpc.RpcError as error:
-            raise name_peer(from_rpc_error(error), f"the {stage}") from error
+        """The answer of the first replica that can be reached."""
+        for tries_left in reversed(range(_TRIES)):
+            async with self.pools[stage].use() as member:
+                call = getattr(member.stub, method)
+                try:
+                    return await call(request, metadata=with_trace(metadata), timeout=self._stall)
+                except grpc.RpcError as error:
+                    failure = _noted(member, error, f"the {stage}")
+                    if not (tries_left and isinstance(failure, Unavailable)):
+                        raise failure from error
+        raise AssertionError  # the last try returns or raises
+
+
+def open_restorer(member: Member, engine: str = "") -> ClientStream:
+    """A stream for the batches of all jobs. How long it may be silent is the dispatcher's to judge."""
+    opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen(engine=engine)))
+    return ClientStream(member.stub.Restore, opening, (), stall=None, peer=f"the restorer at {member.address}")
+
+
+def _noted(member: Member, error: grpc.RpcError, peer: str) -> SynclineError:
+    failure = from_rpc_error(error)
+    member.note(failure)
+    return name_peer(failure, peer)
 
 
 class FrameReader:
@@ -134,12 +201,12 @@ class FrameReader:
     time_base: Fraction  # seconds
     terms: media_pb2.StreamTerms
 
-    def __init__(self, stream: ClientStream) -> None:
-        self._stream = stream
+    def __init__(self, opening: contextlib.AbstractAsyncContextManager[ClientStream]) -> None:
+        self._opening = opening
         self._ring: RingReader | None = None
 
     async def __aenter__(self) -> "FrameReader":
-        await self._stream.__aenter__()
+        self._stream = await self._opening.__aenter__()
         try:
             opened = self._stream.opened
             time_base = to_fraction(opened.time_base)
@@ -157,7 +224,7 @@ class FrameReader:
     async def __aexit__(self, *exc_info: object) -> None:
         if self._ring is not None:
             self._ring.close()
-        await self._stream.__aexit__(*exc_info)
+        await self._opening.__aexit__(None, None, None)  # leaving early is no failure, whatever the reason
 
     async def __aiter__(self) -> AsyncIterator[list[Frame]]:
         while (packet := await self._stream.read()) is not None:

@@ -15,12 +15,15 @@ import structlog
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.leases import claim, give_back, record_error, while_held
 from services.orchestrator.making import JobRun
+from services.orchestrator.metrics import ATTEMPTS
 from services.orchestrator.progress import Beacon
 from services.orchestrator.records import JobRecord, Lease
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
+from services.runtime.tracing import job_span
+from syncline.errors import CATALOGUE
 
 _log = structlog.get_logger("worker")
 _IDLE_SECONDS = 0.25  # between looks for work
@@ -89,8 +92,10 @@ class Worker:
     async def _work(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
         _log.info("begun", job=lease.job, segment=lease.segment)
         try:
-            await work
+            with job_span(lease.job):
+                await work
             _log.info("done", job=lease.job, segment=lease.segment)
+            ATTEMPTS.labels("done", "").inc()
         except asyncio.CancelledError:  # the process is stopping: another worker goes on at once
             give_back(self._store, lease)
             raise
@@ -101,9 +106,11 @@ class Worker:
         record = record_error(error)
         if record.reason == "LEASE_LOST":
             _log.info("taken away", job=lease.job, segment=lease.segment)
+            ATTEMPTS.labels("taken_away", "").inc()
             return
         about = {"job": lease.job, "segment": lease.segment, "reason": record.reason, "error": record.message}
         _log.warning("failed", **about, exc_info=error)
+        ATTEMPTS.labels("retried" if CATALOGUE[record.reason].retryable else "failed", record.reason).inc()
         with contextlib.suppress(Refusal):  # the lease is lost: the job is no longer ours to fail
             if record.reason == "PLAN_DIFFERS":
                 self._no_help_before = time.monotonic() + _UNFIT_SECONDS

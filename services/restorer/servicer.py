@@ -12,6 +12,7 @@ from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
 from services.runtime.streams import ServerStream, grant_terms, in_thread
+from services.runtime.tracing import trace_of
 from services.runtime.wire import Packet
 from syncline.v1 import restorer_pb2 as pb
 from syncline.v1 import restorer_pb2_grpc
@@ -37,7 +38,7 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
         stream = ServerStream(requests)
         wanted = await stream.read_open()
         engine = choose_engine(wanted.engine, self._engines)
-        owner = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
+        caller = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
         terms = grant_terms(engine.info, wanted.transports)
         yield Packet(pb.RestoreResponse(opened=pb.RestoreOpened(terms=terms)))
         async for _, packet in stream.packets("crops"):
@@ -46,7 +47,8 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
             if not 0 <= strength <= 1:
                 raise Refusal("INVALID_OPTION", f"strength is {strength:g}; the range is 0 to 1", field="strength")
             crops = to_crops(request.crops, packet.data, PixelFormat.RGBA32)
-            restored = await in_thread(engine.restore, crops, strength, str(owner))
+            owner = trace_of(request.traceparent) or str(caller)  # a worker's one stream serves many jobs
+            restored = await in_thread(engine.restore, crops, strength, owner)
             stream.answered(len(restored))
             batch, payload = from_crops(request.crops.sequence, restored)
             yield Packet(pb.RestoreResponse(crops=batch), payload)

@@ -15,7 +15,7 @@ _WRITE_FAILED = "Internal error from Core"  # gRPC's own words
 class ClientStream:
     """One call as its client sees it. Use as `async with`; leaving it early cancels the call.
 
-    Raises the classes of syncline.errors; Stalled when the server says nothing for `stall` seconds.
+    Raises the classes of syncline.errors; Stalled when the server says nothing for `stall` seconds (None: ever).
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class ClientStream:
         method: Any,
         open_request: Any,
         metadata: Sequence[tuple[str, str]],
-        stall: float = 120,
+        stall: float | None = 120,
         peer: str = "the server",
     ) -> None:
         self._peer = peer  # as errors name it
@@ -34,13 +34,15 @@ class ClientStream:
         self._stall = stall
         self._credit = asyncio.Semaphore(0)
         self.opened: Any = None
+        self.failure: Exception | None = None  # what the call raised, once it has
 
     async def __aenter__(self) -> "ClientStream":
         try:
             await self._write(self._open_request)
             first = await self.read()
             if first is None or first.message.WhichOneof("message") != "opened":
-                raise Stalled(f"{self._peer} ended the stream without opening it")
+                self.failure = Stalled(f"{self._peer} ended the stream without opening it")
+                raise self.failure
             self.opened = first.message.opened
             self.grant(self.opened.terms.credits)
             return self
@@ -71,11 +73,14 @@ class ClientStream:
     async def read(self) -> Packet | None:
         """The next message; None at the end of a stream that ended well."""
         try:
-            message = await asyncio.wait_for(self._call.read(), self._stall)
+            async with asyncio.timeout(self._stall):  # unlike wait_for of Python 3.11 it swallows no cancel
+                message = await self._call.read()
         except TimeoutError:
-            raise Stalled(f"no answer from {self._peer} for {self._stall:g} seconds") from None
+            self.failure = Stalled(f"no answer from {self._peer} for {self._stall:g} seconds")
+            raise self.failure from None
         except grpc.RpcError as error:
-            raise await self._ending() from error
+            self.failure = await self._ending()
+            raise self.failure from error
         if message is grpc.aio.EOF:
             return None
         return message if isinstance(message, Packet) else Packet(message)  # light messages come as they are
@@ -124,7 +129,8 @@ class ClientStream:
         try:
             await self._call.write(packet)
         except (grpc.RpcError, asyncio.InvalidStateError):
-            raise await self._ending() from None  # the call has ended, and its status says why
+            self.failure = await self._ending()
+            raise self.failure from None  # the call has ended, and its status says why
 
     async def _ending(self) -> Exception:
         """What ended the call, once a read or write has failed on it."""

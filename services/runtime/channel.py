@@ -19,7 +19,9 @@ _LIMITS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 ]
-CHANNEL_OPTIONS = _LIVENESS + _LIMITS
+# A replica that comes back is found at once: gRPC's own pauses grow to two minutes.
+_RECONNECT = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 1_000)]
+CHANNEL_OPTIONS = _LIVENESS + _LIMITS + _RECONNECT
 SERVER_OPTIONS = [
     *_LIVENESS,
     *_LIMITS,

@@ -20,9 +20,10 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class ServerConfig:
-    port: int
-    host: str = "127.0.0.1"
+    port: int  # where it serves; 0 takes a free one
+    host: str = "127.0.0.1"  # the address it listens on; 0.0.0.0 for all
     grace: float = 30.0  # seconds that running calls get after SIGTERM
+    metrics_port: int = 0  # where Prometheus may ask, over HTTP; 0: nowhere
 
 
 def read_env(config: type[Config], prefix: str, environ: Mapping[str, str] = os.environ) -> Config:

@@ -1,4 +1,4 @@
-"""What every call of every service gets: errors as statuses, one log line, the heavy messages' codec."""
+"""What every call gets: errors as statuses, a log line, metrics, a span, the heavy messages' codec."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import structlog
 
-from services.runtime import wire
+from services.runtime import metrics, tracing, wire
 from services.runtime.refusal import Refusal
 from syncline.errors import CATALOGUE, InternalError, SynclineError, to_status
 
@@ -50,13 +50,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 def _answer_one(behavior: Any, method: str, ids: dict[str, str]) -> Any:
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        started = time.monotonic()
+        call = _Call(method, ids, context)
         try:
             response = await behavior(request, context)
         except BaseException as error:
-            await _end_badly(error, context, method, ids, started)
+            await _end_badly(error, context, call)
             raise
-        _log_end("OK", method, ids, started)
+        call.end("OK")
         return response
 
     return answer
@@ -64,33 +64,50 @@ def _answer_one(behavior: Any, method: str, ids: dict[str, str]) -> Any:
 
 def _answer_many(behavior: Any, method: str, ids: dict[str, str]) -> Any:
     async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
-        started = time.monotonic()
+        call = _Call(method, ids, context)
         try:
             async for response in behavior(request, context):
                 yield response
         except BaseException as error:
-            await _end_badly(error, context, method, ids, started)
+            await _end_badly(error, context, call)
             raise
-        _log_end("OK", method, ids, started)
+        call.end("OK")
 
     return answer
 
 
-async def _end_badly(
-    error: BaseException, context: grpc.aio.ServicerContext, method: str, ids: dict[str, str], started: float
-) -> None:
+class _Call:
+    """One call from its start to its end: its log line, its metrics, its span."""
+
+    def __init__(self, method: str, ids: dict[str, str], context: grpc.aio.ServicerContext) -> None:
+        self._method = method.rpartition("/")[2]
+        self._ids = ids
+        self._started = time.monotonic()
+        self._span = tracing.begin_call(method.strip("/"), context.invocation_metadata() or (), ids)
+        metrics.serving.set(self._method)
+        metrics.CALLS_RUNNING.labels(self._method).inc()
+
+    def end(self, code: str, reason: str = "", error: str = "", exc_info: bool = False) -> None:
+        seconds = time.monotonic() - self._started
+        metrics.CALLS_RUNNING.labels(self._method).dec()
+        metrics.CALLS.labels(self._method, code, reason).inc()
+        metrics.CALL_SECONDS.labels(self._method).observe(seconds)
+        why: dict[str, Any] = {"reason": reason, "error": error, "exc_info": exc_info} if reason else {}
+        write = _log.info if code in ("OK", "CANCELLED") else _log.warning
+        write("call", method=self._method, code=code, seconds=round(seconds, 3), **self._ids, **why)
+        tracing.end_call(self._span, code, error)
+
+
+async def _end_badly(error: BaseException, context: grpc.aio.ServicerContext, call: _Call) -> None:
     """Logs, and aborts the call with the error's status. Returns only for errors that end the call by themselves."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        _log_end("CANCELLED", method, ids, started)
+        call.end("CANCELLED")
         return
     if isinstance(error, grpc.aio.AbortError):
-        _log_end("ABORTED", method, ids, started)
+        call.end("ABORTED")
         return
     failure = as_failure(error)
-    unexpected = isinstance(failure, InternalError)
-    _log_end(
-        failure.code.name, method, ids, started, reason=failure.reason(), error=failure.message, exc_info=unexpected
-    )
+    call.end(failure.code.name, failure.reason(), failure.message, exc_info=isinstance(failure, InternalError))
     status = to_status(failure)
     details = (("grpc-status-details-bin", status.SerializeToString()),)
     await context.abort(failure.code, failure.message, trailing_metadata=details)
@@ -103,9 +120,3 @@ def as_failure(error: BaseException) -> SynclineError:
     if isinstance(error, Refusal):
         return CATALOGUE[error.reason](error.message, error.metadata)
     return InternalError(f"{type(error).__name__} in the service; its log has the rest")
-
-
-def _log_end(code: str, method: str, ids: dict[str, str], started: float, **more: Any) -> None:
-    write = _log.info if code in ("OK", "CANCELLED") else _log.warning
-    seconds = round(time.monotonic() - started, 3)
-    write("call", method=method.rpartition("/")[2], code=code, seconds=seconds, **ids, **more)

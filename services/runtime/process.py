@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from services.runtime.tracing import add_trace_ids
+
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
@@ -28,6 +30,7 @@ def set_up_logging(stage: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

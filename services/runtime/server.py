@@ -18,8 +18,10 @@ from grpc_reflection.v1alpha import reflection
 from services.runtime.channel import SERVER_OPTIONS
 from services.runtime.config import ConfigError, ServerConfig, read_env
 from services.runtime.interceptors import CallInterceptor
+from services.runtime.metrics import READY, serve_metrics
 from services.runtime.process import keep_large_blocks, set_up_logging
 from services.runtime.refusal import Refusal
+from services.runtime.tracing import set_up_tracing
 
 _log = structlog.get_logger("server")
 _TERMINATION_LOG = Path("/dev/termination-log")  # Kubernetes shows its text in `kubectl describe pod`
@@ -48,6 +50,7 @@ class RunningServer:
 
     async def stop(self, grace: float) -> None:
         """Says NOT_SERVING, lets running calls end within `grace` seconds, then stops."""
+        READY.set(0)
         await self.health.enter_graceful_shutdown()
         await self.server.stop(grace)
 
@@ -68,6 +71,7 @@ async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
     await server.start()
     for name in ("", servicer.service_name):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    READY.set(1)
     return RunningServer(server, health_servicer, port, servicer.service_name)
 
 
@@ -92,8 +96,10 @@ def serve(stage: str, config_class: type[Any], load: Callable[[Any], Servicer]) 
     """
     keep_large_blocks()
     set_up_logging(stage)
+    set_up_tracing(stage)
     try:
         config = read_env(config_class, prefix=f"{stage.upper()}_")
+        serve_metrics(config.server.host, config.server.metrics_port)
         asyncio.run(_serve(load, config))
     except (ConfigError, Refusal) as error:
         _log.error("cannot start", error=str(error))

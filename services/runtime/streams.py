@@ -2,9 +2,12 @@
 
 import asyncio
 import hashlib
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from services.runtime import metrics, tracing
 from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import from_engine_info
 from services.runtime.engine import EngineInfo
@@ -32,6 +35,9 @@ class ServerStream:
         self._requests = requests
         self._sequences: dict[str, int] = {}
         self._batches = self._items = self._failed = 0
+        self._method = metrics.serving.get()
+        self._waiting: deque[tuple[float, int, str]] = deque()  # batches: time.monotonic(), bytes, traceparent
+        self._answered = 0.0  # time.monotonic() of the last answer, until the next batch is asked for
 
     async def read_open(self) -> Any:
         """The Open that must come first."""
@@ -42,12 +48,20 @@ class ServerStream:
 
     async def packets(self, *kinds: str) -> AsyncIterator[tuple[str, Packet]]:
         """(kind, packet) of all messages up to the half-close; sequences are checked for each kind by itself."""
-        while (packet := await self._next()) is not None:
-            kind = packet.message.WhichOneof("message")
-            if kind not in kinds:
-                raise Refusal("OUT_OF_ORDER", f"got {kind or 'an empty message'} where {' or '.join(kinds)} may come")
-            self._check(kind, getattr(packet.message, kind))
-            yield kind, packet
+        try:
+            asked = time.monotonic()
+            while (packet := await self._next()) is not None:
+                self._note_arrival(packet, asked)
+                kind = packet.message.WhichOneof("message")
+                if kind not in kinds:
+                    wanted = " or ".join(kinds)
+                    raise Refusal("OUT_OF_ORDER", f"got {kind or 'an empty message'} where {wanted} may come")
+                self._check(kind, getattr(packet.message, kind))
+                yield kind, packet
+                asked = time.monotonic()
+        finally:
+            while self._waiting:
+                self._leave()
 
     async def read_blobs(self, kind: str, digests: Sequence[str]) -> dict[str, bytes]:
         """The blobs asked for, whole and checked, sent in messages of `kind` before anything else."""
@@ -76,6 +90,31 @@ class ServerStream:
         self._batches += 1
         self._items += items
         self._failed += failed
+        metrics.BATCHES.labels(self._method).inc()
+        metrics.ITEMS.labels(self._method).inc(items)
+        metrics.ITEMS_FAILED.labels(self._method).inc(failed)
+        metrics.BATCH_ITEMS.labels(self._method).observe(items)
+        self._answered = time.monotonic()
+        if self._waiting:
+            came, size, traceparent = self._leave()
+            self._part("compute", self._answered - came)
+            tracing.note_batch(came, traceparent, method=self._method, items=items, bytes=size)
+
+    def _note_arrival(self, packet: Packet, asked: float) -> None:
+        came, size = time.monotonic(), sum(map(len, packet.payload))
+        if self._answered and not self._waiting:
+            self._part("output", asked - self._answered)
+        self._part("input", came - asked)
+        self._waiting.append((came, size, getattr(packet.message, "traceparent", "")))
+        metrics.BYTES_RUNNING.labels(self._method).inc(size)
+
+    def _leave(self) -> tuple[float, int, str]:
+        left = self._waiting.popleft()
+        metrics.BYTES_RUNNING.labels(self._method).dec(left[1])
+        return left
+
+    def _part(self, part: str, seconds: float) -> None:
+        metrics.BATCH_SECONDS.labels(self._method, part).observe(max(0.0, seconds))
 
     def completed(self) -> media_pb2.Completed:
         return media_pb2.Completed(batches=self._batches, items=self._items, failed_items=self._failed)
@@ -108,7 +147,13 @@ def grant_terms(engine: EngineInfo, transports: Sequence[int], credits: int = CR
 
 async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
     """Runs blocking work off the event loop: a blocked loop fails its own health check."""
-    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    asked = time.monotonic()
+
+    def run() -> Result:
+        metrics.QUEUE_SECONDS.observe(time.monotonic() - asked)
+        return work(*arguments)
+
+    return await asyncio.get_running_loop().run_in_executor(None, run)
 
 
 async def each_item(

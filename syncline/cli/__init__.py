@@ -5,7 +5,7 @@ import threading
 
 import typer
 
-from syncline.cli import batch, inspect, jobs, models, normalize, run, up
+from syncline.cli import batch, inspect, jobs, models, normalize, run, top, up
 from syncline.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("estimate")(jobs.estimate)
 app.command("download")(jobs.download)
 app.command("inspect")(inspect.inspect)
 app.command("normalize")(normalize.normalize)
+app.command("top")(top.top)
 app.add_typer(models.app, name="models")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.pipeline import pass_through
+from services.orchestrator.pipeline import pass_through, work_ahead
 from services.restorer.servicer import RestorerServicer
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
@@ -247,3 +247,52 @@ def test_a_slow_caller_holds_up_the_source(level: int | None) -> None:
 
     flow(work)
     assert max(ahead) < 12
+
+
+async def numbers(count: int, fails_at: int = -1) -> AsyncIterator[int]:
+    for number in range(count):
+        if number == fails_at:
+            raise ZeroDivisionError
+        yield number
+
+
+@settings(max_examples=20, deadline=None)
+@given(pauses=st.lists(st.integers(0, 3), max_size=12), ahead=st.integers(0, 5))
+def test_work_ahead_keeps_the_order_and_the_limit(pauses: list[int], ahead: int) -> None:
+    busy = most = 0
+
+    async def pause(number: int) -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(pauses[number] / 1000)
+        busy -= 1
+
+    async def work() -> list[int]:
+        return [number async for number in work_ahead(numbers(len(pauses)), pause, lambda: ahead)]
+
+    assert run(work()) == list(range(len(pauses)))
+    assert most <= max(1, ahead) + 1  # the one that is waited for, and those behind it
+
+
+@pytest.mark.parametrize("source_fails", [True, False])
+def test_work_ahead_ends_with_the_first_error_and_leaves_nothing_running(source_fails: bool) -> None:
+    async def work() -> list[int]:
+        seen = []
+
+        async def one(number: int) -> None:
+            if number > 3:
+                await asyncio.sleep(30)
+            if number == 3 and not source_fails:
+                raise ZeroDivisionError
+
+        async def consume() -> None:
+            async for number in work_ahead(numbers(9, 3 if source_fails else -1), one, lambda: 4):
+                seen.append(number)  # noqa: PERF401
+
+        with pytest.raises(ZeroDivisionError):
+            await consume()
+        assert len(asyncio.all_tasks()) <= 2  # this one, and the clock of `run`
+        return seen
+
+    assert run(work()) == [0, 1, 2]

@@ -1,0 +1,146 @@
+"""Every overlay, rendered and validated offline; and every policy seen to find fault with a broken copy."""
+
+import copy
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.kubernetes import policies
+from tests.kubernetes.policies import POLICIES, Policy
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = ("local", "gpu-split", "production")
+VERSIONS = ("1.32", "1.36")  # of Kubernetes: the oldest and the newest that are supported
+# Kinds of operators: their schemas are in their own definitions, which are not here.
+CUSTOM = {"ScaledObject", "PodMonitor", "PrometheusRule"}
+
+Objects = list[dict[str, Any]]
+
+pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders the overlays")
+
+
+@cache
+def rendered(overlay: str) -> str:
+    command = ["kubectl", "kustomize", f"k8s/overlays/{overlay}"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def render(overlay: str) -> Objects:
+    """A copy to be broken."""
+    return copy.deepcopy([item for item in yaml.safe_load_all(rendered(overlay)) if item])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_schemas_hold(overlay: str, version: str) -> None:
+    for item in render(overlay):
+        if item["kind"] in CUSTOM:
+            continue
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+def test_the_schemas_have_teeth() -> None:
+    deployment = next(item for item in render("local") if item["kind"] == "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.__name__)
+def test_the_policies_hold(overlay: str, policy: Policy) -> None:
+    assert not list(policy(render(overlay)))
+
+
+def test_overlays_are_what_they_say() -> None:
+    def kinds(overlay: str) -> set[str]:
+        return {item["kind"] for item in render(overlay)}
+
+    assert "ScaledObject" not in kinds("gpu-split")
+    assert kinds("production") >= CUSTOM
+    for overlay, gpus in (("local", 0), ("gpu-split", 1), ("production", 1)):
+        limits = [each["resources"]["limits"] for _, _, each in policies.containers(render(overlay))]
+        assert sum("nvidia.com/gpu" in each for each in limits) == gpus, overlay
+
+
+def find(objects: Objects, kind: str, name: str) -> Any:
+    return next(item for item in objects if (item["kind"], item["metadata"]["name"]) == (kind, name))
+
+
+def pod(objects: Objects, name: str) -> Any:
+    return find(objects, "Deployment", name)["spec"]["template"]["spec"]
+
+
+def container(objects: Objects, name: str, number: int = 0) -> Any:
+    return pod(objects, name)["containers"][number]
+
+
+def volume(objects: Objects, name: str, wanted: str) -> Any:
+    return next(each["emptyDir"] for each in pod(objects, name)["volumes"] if each["name"] == wanted)
+
+
+def set_env(objects: Objects, name: str, variable: str, value: str) -> None:
+    entries = container(objects, name)["env"]
+    entries[:] = [entry for entry in entries if entry["name"] != variable] + [{"name": variable, "value": value}]
+
+
+def drop(objects: Objects, kind: str, name: str) -> None:
+    objects.remove(find(objects, kind, name))
+
+
+Breaking = Callable[[Objects], Any]
+BROKEN: list[tuple[Policy, Breaking]] = [
+    (policies.ports_agree, lambda o: container(o, "lipsync")["ports"][0].update(containerPort=50050)),
+    (policies.ports_agree, lambda o: container(o, "lipsync")["livenessProbe"]["grpc"].update(port=1)),
+    (policies.ports_agree, lambda o: find(o, "Service", "decoder")["spec"]["ports"][0].update(port=50052)),
+    (policies.ports_agree, lambda o: set_env(o, "worker", "ORCHESTRATOR_RESTORER", "kubernetes:restorer:50053")),
+    (policies.probed_natively, lambda o: container(o, "restorer").pop("startupProbe")),
+    (policies.gpus_are_tolerated, lambda o: pod(o, "restorer").pop("tolerations")),
+    (policies.gpus_are_tolerated, lambda o: pod(o, "restorer").pop("nodeSelector")),
+    (policies.gpus_are_tolerated, lambda o: find(o, "Deployment", "restorer")["spec"]["strategy"].update(
+        rollingUpdate={"maxSurge": 1})),
+    (policies.time_to_end, lambda o: pod(o, "worker").update(terminationGracePeriodSeconds=30)),
+    (policies.time_to_end, lambda o: container(o, "lipsync").pop("lifecycle")),
+    (policies.time_to_end, lambda o: set_env(o, "lipsync", "LIPSYNC_GRACE", "5")),
+    (policies.restricted, lambda o: pod(o, "decoder")["securityContext"].pop("runAsNonRoot")),
+    (policies.restricted, lambda o: pod(o, "decoder")["securityContext"].pop("seccompProfile")),
+    (policies.restricted, lambda o: container(o, "worker", 1)["securityContext"].pop("capabilities")),
+    (policies.restricted, lambda o: container(o, "detector")["securityContext"].pop("readOnlyRootFilesystem")),
+    (policies.sized_by_measurement, lambda o: container(o, "detector")["resources"].pop("limits")),
+    (policies.sized_by_measurement, lambda o: container(o, "worker")["resources"]["limits"].update(memory="512Mi")),
+    (policies.accompanied, lambda o: drop(o, "PodDisruptionBudget", "worker")),
+    (policies.accompanied, lambda o: drop(o, "NetworkPolicy", "restorer")),
+    (policies.accompanied, lambda o: drop(o, "NetworkPolicy", "deny")),
+    (policies.accompanied, lambda o: drop(o, "ServiceAccount", "decoder")),
+    (policies.accompanied, lambda o: drop(o, "PersistentVolumeClaim", "syncline-data")),
+    (policies.accompanied, lambda o: find(o, "Deployment", "lipsync")["spec"]["selector"].update(
+        matchLabels={"app": "other"})),
+    (policies.in_one_namespace, lambda o: find(o, "Role", "orchestrator")["metadata"].pop("namespace")),
+    (policies.known_versions, lambda o: container(o, "lipsync").update(image="syncline-lipsync:latest")),
+    (policies.configured, lambda o: set_env(o, "lipsync", "LIPSYNC_GRACES", "60")),
+    (policies.configured, lambda o: set_env(o, "lipsync", "LIPSYNC_GRACE", "a minute")),
+    (policies.credentials_where_needed, lambda o: pod(o, "restorer").update(automountServiceAccountToken=True)),
+    (policies.credentials_where_needed, lambda o: drop(o, "RoleBinding", "orchestrator")),
+    (policies.shared_memory_fits, lambda o: volume(o, "worker", "frames").update(sizeLimit="64Gi")),
+    (policies.scaled_by_one, lambda o: find(o, "Deployment", "restorer")["spec"].update(replicas=2)),
+    (policies.scaled_by_one, lambda o: drop(o, "Service", "orchestrator")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "breaking"), BROKEN, ids=[f"{p.__name__}-{n}" for n, (p, _) in enumerate(BROKEN)])
+def test_the_policies_have_teeth(policy: Policy, breaking: Breaking) -> None:
+    objects = render("production")
+    assert not list(policy(objects))
+    breaking(objects)
+    assert list(policy(objects))
+
+
+def test_every_policy_was_seen_to_bite() -> None:
+    assert {policy for policy, _ in BROKEN} == set(POLICIES)
