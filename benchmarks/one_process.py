@@ -23,6 +23,7 @@ from services.lipsync.engines import load_engine as load_lipsync
 from services.lipsync.servicer import LipsyncServicer
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.options import JobOptions
+from services.orchestrator.records import NewJob
 from services.orchestrator.stages import FrameReader, Metadata, Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.worker import Worker
@@ -140,8 +141,8 @@ def _join(message: Any) -> Any:
 async def make(video: Path, audio: Path, folder: Path) -> bytes:
     """The report."""
     artifacts, store = ArtifactStore(folder), JobStore(f"sqlite:///{folder / 'jobs.db'}")
-    assets = [artifacts.put([path.read_bytes()]).digest for path in (video, audio)]
-    job = store.create_job(*assets, JobOptions().to_json(), None)
+    pictures, speech = (artifacts.put([path.read_bytes()]).digest for path in (video, audio))
+    job = store.create_job(NewJob(pictures, speech, JobOptions().to_json(), assets=(pictures, speech)))
     working = asyncio.ensure_future(Worker(store, artifacts, OneProcess(folder), 30).run())
     while not (job := store.get_job(job.id)).state.ended:
         await asyncio.sleep(0.2)

@@ -101,15 +101,15 @@ class JobRun:
         metadata = (("syncline-job", self.job.id),)
         options = JobOptions.from_json(self.job.options)
         seconds: dict[str, float] = {}
-        with timed(seconds, "normalize"):
-            run = await self._on_mezzanine(options, metadata)
+        run = await self._on_mezzanine(options, metadata, seconds)
         await run._lead(options, metadata, seconds)
 
-    async def _on_mezzanine(self, options: JobOptions, metadata: Metadata) -> "JobRun":
+    async def _on_mezzanine(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> "JobRun":
         """This attempt on what it is to work on: the video, or its mezzanine."""
         if not options.normalize:
             return self
-        made = await find_mezzanine(self.stages, self.artifacts, self.job.video, Mezzanine(), metadata)
+        with timed(seconds, "normalize"):
+            made = await find_mezzanine(self.stages, self.artifacts, self.job.video, Mezzanine(), metadata)
         return replace(self, job=replace(self.job, video=made.digest))
 
     async def _lead(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> None:
@@ -143,7 +143,7 @@ class JobRun:
         options = JobOptions.from_json(self.job.options)
 
         async def get_ready() -> tuple[_Known, dict[str, Any], RenderJob]:
-            return await (await self._on_mezzanine(options, metadata))._get_ready(options, metadata, {})
+            return await (await self._on_mezzanine(options, metadata, {}))._get_ready(options, metadata, {})
 
         _, engines, render = await while_held(self.store, self.lease, self.lease_seconds, get_ready())
         if _digest_of(render, engines) != self.job.plan:
