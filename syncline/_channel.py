@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from syncline.errors import SynclineError, from_rpc_error
+from syncline.errors import Cancelled, ServiceUnavailable, SynclineError, from_rpc_error
 from syncline.v1 import orchestrator_pb2_grpc
 
 # A server that does not answer a ping is gone. The ping timeout is what ends the connection: keepalive_timeout_ms has
@@ -66,7 +66,15 @@ def own_errors() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
+        failure = from_rpc_error(error)
+        if type(failure) is Cancelled and not _says_why(error):  # by a server that stops: another may be there
+            failure = ServiceUnavailable("the server broke off the call")
+        raise failure from error
+
+
+def _says_why(error: Any) -> bool:
+    """Whether the status came with details, which gRPC's own never does."""
+    return any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
 
 
 def is_retryable(error: BaseException) -> bool:

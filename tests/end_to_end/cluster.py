@@ -74,18 +74,7 @@ class Cluster:
             )
 
     def await_ready(self, name: str) -> None:
-        address = f"127.0.0.1:{self._ports[name]}"
-        give_up = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < give_up:
-            with grpc.insecure_channel(address) as channel:
-                try:
-                    request = health_pb2.HealthCheckRequest(service="")
-                    answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=1, wait_for_ready=True)
-                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                        return
-                except grpc.RpcError:
-                    time.sleep(0.1)
-        raise AssertionError(f"{name} is not ready; {self.folder / f'{name}.log'} has the rest")
+        await_serving(f"127.0.0.1:{self._ports[name]}", f"{name}, of {self.folder / f'{name}.log'},")
 
     def strike(self, name: str, how: signal.Signals) -> None:
         """KILL and TERM: another takes its place, as on a cluster. STOP: it goes on once its leases have run out."""
@@ -98,6 +87,21 @@ class Cluster:
             process.wait(40)
             self.start(name)
             self.await_ready(name)
+
+
+def await_serving(address: str, name: str) -> None:
+    """However busy the machine is."""
+    give_up = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < give_up:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                request = health_pb2.HealthCheckRequest(service="")
+                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=1)
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+            except grpc.RpcError:
+                time.sleep(0.1)
+    raise AssertionError(f"{name} is not ready")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -14,6 +14,7 @@ from services.orchestrator.store import JobStore
 from syncline import Client
 from syncline.local import LocalStack
 from syncline.types import JobState, Phase
+from tests.end_to_end.cluster import await_serving
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,7 @@ def test_a_killed_worker_costs_nothing_but_time(stack: LocalStack, media: Path, 
         api, address = start_orchestrator(stack, tmp_path / "data", "api", database)
         first, _ = start_orchestrator(stack, tmp_path / "data", "worker", database)
         processes += [api, first]
+        await_serving(address, "the api")
         with Client(address) as client:
             video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
             job = client.create_job(video, audio, sync_mode="bounce")
@@ -86,6 +88,7 @@ def test_a_second_orchestrator_on_one_sqlite_file_does_not_start(stack: LocalSta
 def test_an_api_without_workers_queues(stack: LocalStack, media: Path, tmp_path: Path, database: str) -> None:
     api, address = start_orchestrator(stack, tmp_path / "data", "api", database)
     try:
+        await_serving(address, "the api")
         with Client(address) as client:
             job = client.create_job(client.upload(media / "portrait.png"), client.upload(media / "speech.wav"))
             time.sleep(1)
@@ -106,6 +109,7 @@ def test_a_stopped_worker_gives_its_job_back_at_once(
     api, address = start_orchestrator(stack, tmp_path / "data", "api", database)
     first, _ = start_orchestrator(stack, tmp_path / "data", "worker", database)
     try:
+        await_serving(address, "the api")
         with Client(address) as client:
             video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
             job = client.create_job(video, audio, sync_mode="bounce")
@@ -113,7 +117,7 @@ def test_a_stopped_worker_gives_its_job_back_at_once(
                 if event.job.progress.phase is Phase.RENDER:
                     first.terminate()
                     break
-            assert first.wait(20) == 0
+            assert first.wait(60) == 0
             assert client.get(job).state is JobState.QUEUED
         store = JobStore(database)
         claimed = store.claim_job("test", 5)

@@ -271,6 +271,8 @@ class FakeOrchestrator(OrchestratorServiceServicer):
 
 async def _abort(context: Any, error: SynclineError | None) -> None:
     assert error is not None
+    if not error.message:  # as gRPC itself does
+        await context.abort(error.code, "")
     details = (("grpc-status-details-bin", to_status(error).SerializeToString()),)
     await context.abort(error.code, error.message, trailing_metadata=details)
 

@@ -171,6 +171,12 @@ def test_watch_survives_a_restart_of_the_server(fake: FakeOrchestrator) -> None:
         assert [event.number for event in client.watch(job, after_event=1)][-1] == len(fake.events[job.name])
 
 
+def test_watch_survives_a_server_that_cancels_its_calls(client: Client, fake: FakeOrchestrator) -> None:
+    job = client.create_job("a" * 64, "b" * 64)
+    fake.fail("WatchJob", errors.Cancelled(), after=3)
+    assert [event.number for event in client.watch(job)] == list(range(1, len(fake.events[job.name]) + 1))
+
+
 def test_watch_that_is_left_ends_its_call(client: Client, fake: FakeOrchestrator) -> None:
     fake.holding = True
     job = client.create_job("a" * 64, "b" * 64)
