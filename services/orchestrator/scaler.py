@@ -8,7 +8,6 @@ import grpc
 
 from services.orchestrator.backlog import TARGET_SECONDS, Backlog, read_backlog
 from services.orchestrator.database import Database
-from services.orchestrator.deletion_cost import keep_marked
 from services.orchestrator.keda import externalscaler_pb2 as pb
 from services.orchestrator.keda import externalscaler_pb2_grpc
 from services.orchestrator.pool import Pool
@@ -36,13 +35,17 @@ class BacklogScaler(externalscaler_pb2_grpc.ExternalScalerServicer):
     @contextlib.asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
         async with self._servicer.background():
-            marking = asyncio.create_task(keep_marked(self._marked)) if self._marked else None
+            if self._marked is None:
+                yield
+                return
+            from services.orchestrator.deletion_cost import keep_marked  # a heavy import, for clusters only
+
+            marking = asyncio.create_task(keep_marked(self._marked))
             try:
                 yield
             finally:
-                if marking:
-                    marking.cancel()
-                    await asyncio.gather(marking, return_exceptions=True)
+                marking.cancel()
+                await asyncio.gather(marking, return_exceptions=True)
 
     async def IsActive(self, request: pb.ScaledObjectRef, context: grpc.aio.ServicerContext) -> pb.IsActiveResponse:
         return pb.IsActiveResponse(result=(await self._backlog()).jobs > 0)
