@@ -146,14 +146,19 @@ def grant_terms(engine: EngineInfo, transports: Sequence[int], credits: int = CR
 
 
 async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
-    """Runs blocking work off the event loop: a blocked loop fails its own health check."""
-    asked = time.monotonic()
+    """Runs blocking work off the event loop: a blocked loop fails its own health check.
 
-    def run() -> Result:
-        metrics.QUEUE_SECONDS.observe(time.monotonic() - asked)
-        return work(*arguments)
-
-    return await asyncio.get_running_loop().run_in_executor(None, run)
+    A caller that is cancelled waits for the end of the work: nothing that it uses, such as an encoder, may be closed
+    under it.
+    """
+    running = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # seen; the cancellation is what counts
+        raise
 
 
 async def each_item(
