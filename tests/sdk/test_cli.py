@@ -163,7 +163,8 @@ def test_ctrl_c_cancels_the_job(server: str, fake: FakeOrchestrator, video: Path
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stderr == "CANCELLED: stopped on request\n"
+    assert "CANCELLED: stopped on request" in stderr.splitlines()  # gRPC may have lines of its own
+    assert "Traceback" not in stderr
     assert fake.jobs["jobs/1"].state == 5
     assert sorted(tmp_path.iterdir()) == [audio, video]
 
