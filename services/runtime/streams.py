@@ -151,7 +151,13 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
     A caller that is cancelled waits for the end of the work: nothing that it uses, such as an encoder, may be closed
     under it.
     """
-    running = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    asked = time.monotonic()
+
+    def run() -> Result:
+        metrics.QUEUE_SECONDS.observe(time.monotonic() - asked)
+        return work(*arguments)
+
+    running = asyncio.get_running_loop().run_in_executor(None, run)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -139,13 +139,14 @@ def test_batches_and_their_parts_are_counted() -> None:
     def counts() -> dict[str, float]:
         compute = value("syncline_batch_seconds_sum", method="Restore", part="compute")
         batches, items = (value(f"syncline_{name}_total", method="Restore") for name in ("batches", "items"))
-        return {"compute": compute, "batches": batches, "items": items}
+        return {"compute": compute, "batches": batches, "items": items, "waits": value("syncline_queue_seconds_count")}
 
     before = counts()
     run(restore_in_job(3))
     after = counts()
     assert after["batches"] - before["batches"] == 3
     assert after["items"] - before["items"] == 3
+    assert after["waits"] - before["waits"] >= 3, "each batch's work waited for a thread, be it ever so short"
     assert 0.03 <= after["compute"] - before["compute"] < 3
     assert value("syncline_bytes_running", method="Restore") == 0
 
