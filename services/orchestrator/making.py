@@ -19,6 +19,7 @@ from services.orchestrator.casting import Cast, Casting
 from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.hardware import choose_encoder
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
 from services.orchestrator.inspecting import advise_on_speech
 from services.orchestrator.leases import tell, while_held
@@ -128,7 +129,17 @@ class JobRun:
         notes += [NO_SOURCE_SOUND] if options.source_gain is not None and not known.info.HasField("audio") else []
         faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
         report = build_report(
-            self.job, options, known.info, render.timeline, segments, faces, engines, seconds, result, notes
+            self.job,
+            options,
+            known.info,
+            render.timeline,
+            render.encode,
+            segments,
+            faces,
+            engines,
+            seconds,
+            result,
+            notes,
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
@@ -215,23 +226,26 @@ class JobRun:
                 self.stages, self.artifacts, prepared, timeline, track, placed, expression, idle, metadata
             )
             mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
+        encode = EncodeSettings(
+            known.analysis.format,
+            timeline.frame_rate,
+            options.crf,
+            options.preset,
+            to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
+            codec=options.video_codec,
+            bit_rate=options.video_bit_rate,
+            max_lines=options.max_lines,
+            light=to_light(known.info.video),
+        )
+        if options.hardware == "auto":
+            encode = await in_thread(choose_encoder, encode)
         return RenderJob(
             source=self.job.video,
             pts=known.analysis.pts,
             time_base=known.analysis.time_base,
             mouths=mouths,
             timeline=timeline,
-            encode=EncodeSettings(
-                known.analysis.format,
-                timeline.frame_rate,
-                options.crf,
-                options.preset,
-                to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
-                codec=options.video_codec,
-                bit_rate=options.video_bit_rate,
-                max_lines=options.max_lines,
-                light=to_light(known.info.video),
-            ),
+            encode=encode,
             restorer_strength=options.restorer_strength,
             restorer_engine=known.restorer.name,
             expression=expression,
