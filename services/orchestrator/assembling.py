@@ -1,5 +1,6 @@
 """Segments and sound -> the finished video. Pictures are encoded once, before; sound is encoded here, or copied."""
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -123,18 +124,10 @@ def assemble(
         if form.muxer in ("mp4", "mov") and template.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # the form of HEVC that all players know
         video.time_base = timeline.time_base
-        heard_packets = sound.write_to(output, timeline.duration)
-
-        heard = next(heard_packets, None)
-        for packet in _join(segments, timeline, depth, headers):
-            while heard is not None and _seconds(heard) <= _seconds(packet):
-                output.mux(heard)
-                heard = next(heard_packets, None)
-            packet.stream = video
+        heard = sound.write_to(output, timeline.duration)
+        shown = _join(segments, timeline, depth, headers, video)
+        for packet in heapq.merge(heard, shown, key=_seconds):
             output.mux(packet)
-        while heard is not None:
-            output.mux(heard)
-            heard = next(heard_packets, None)
 
 
 def _seconds(packet: "Packet[Any]") -> Fraction:
@@ -143,7 +136,7 @@ def _seconds(packet: "Packet[Any]") -> Fraction:
 
 
 def _join(
-    segments: Sequence[Path], timeline: Timeline, depth: int, headers: bytes | None
+    segments: Sequence[Path], timeline: Timeline, depth: int, headers: bytes | None, into: VideoStream
 ) -> Iterator["Packet[VideoStream]"]:
     """The segments' packets in decoding order, timed by the timeline.
 
@@ -169,6 +162,7 @@ def _join(
             packet.pts = int(timeline.pts[frame])
             packet.dts = int(dts[first_frame + place])
             packet.duration = int(durations[frame])
+            packet.stream = into
             yield packet
         first_frame += len(packets)
     if first_frame != timeline.frame_count:
