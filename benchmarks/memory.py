@@ -59,8 +59,8 @@ def _proportional_size(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def measure_job(video: Path, audio: Path, lines: int, seconds: float) -> float:
-    """MB of one job on so much of the clip, with a store and services of its own."""
+def measure_job(video: Path, audio: Path, lines: int, seconds: float) -> PeakMemory:
+    """Of one job on so much of the clip, with a store and services of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = scale_clip(video, folder / "clip.mp4", lines * 16 // 18 * 2, lines, round(seconds * RATE))
@@ -71,7 +71,7 @@ def measure_job(video: Path, audio: Path, lines: int, seconds: float) -> float:
             PeakMemory(stack.pids) as memory,
         ):
             client.run(clip, speech, folder / "result.mp4")
-    return memory.together
+    return memory
 
 
 def main() -> None:
@@ -84,7 +84,10 @@ def main() -> None:
     if not asked.audio.is_file() or not asked.video.is_file():
         parser.error("the clips to measure with are not here: give a VIDEO and --audio")
     short, long = (measure_job(asked.video, asked.audio, asked.lines, seconds) for seconds in asked.seconds)
-    print(f"{asked.seconds[0]:g} s: {short:.0f} MB; {asked.seconds[1]:g} s: {long:.0f} MB, {long / short:.3f} times")
+    for seconds, memory in zip(asked.seconds, (short, long), strict=True):
+        each = ", ".join(f"{service} {peak:.0f}" for service, peak in sorted(memory.each.items()))
+        print(f"{seconds:g} s: {memory.together:.0f} MB; by themselves at most {each}")
+    print(f"{long.together / short.together:.3f} times")
 
 
 if __name__ == "__main__":

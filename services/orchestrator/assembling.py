@@ -141,10 +141,13 @@ def _join(
     """The segments' packets in decoding order, timed by the timeline.
 
     With pictures reordered by at most `depth` places, the decoding time of the n-th packet may be the presentation time
-    of the picture `depth` places before the n-th: never later than its own, and strictly increasing.
+    of the picture `depth` places before the n-th: never later than its own, and strictly increasing. The first ones are
+    as long before time 0 as the last picture is shown after the last packet is decoded: MP4 takes a track's length from
+    its decoding times and the duration of the packet that is decoded last.
     """
-    lead = np.arange(-depth, 0) * int(timeline.durations[0])
-    dts = np.concatenate([lead, timeline.pts])
+    few = timeline.frame_count <= depth
+    lead = int(depth * timeline.durations[0] if few else timeline.pts[-1] - timeline.pts[-1 - depth])
+    dts = np.concatenate([-(lead * np.arange(depth, 0, -1) // max(depth, 1)), timeline.pts])
     durations = timeline.durations
     first_frame = 0
     for path in segments:
@@ -161,7 +164,8 @@ def _join(
             packet.time_base = timeline.time_base
             packet.pts = int(timeline.pts[frame])
             packet.dts = int(dts[first_frame + place])
-            packet.duration = int(durations[frame])
+            is_last = first_frame + place == timeline.frame_count - 1
+            packet.duration = timeline.last_duration if is_last else int(durations[frame])
             packet.stream = into
             yield packet
         first_frame += len(packets)
