@@ -17,21 +17,19 @@ from services.orchestrator.assembling import CopiedSound, EncodedSound, SoundTra
 from services.orchestrator.cast_report import report_faces
 from services.orchestrator.casting import Cast, Casting
 from services.orchestrator.convert import to_expression
-from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
-from services.orchestrator.hardware import choose_encoder
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
 from services.orchestrator.inspecting import advise_on_speech
 from services.orchestrator.leases import tell, while_held
-from services.orchestrator.light import to_light
 from services.orchestrator.mezzanine import Mezzanine, find_mezzanine
 from services.orchestrator.options import JobOptions
-from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
+from services.orchestrator.planning import find_plan, plan_encoding, plan_timeline, speech_duration
 from services.orchestrator.progress import Beacon, timed
 from services.orchestrator.records import JobRecord, Lease, Phase, SegmentRecord
 from services.orchestrator.rendering import Mouth, RenderJob
 from services.orchestrator.report import build_report, describe_engine
 from services.orchestrator.segments import SegmentRenderer
+from services.orchestrator.smart_render import cut_around, find_copies
 from services.orchestrator.sound import SoundPart, open_sound
 from services.orchestrator.soundtrack import NO_SOURCE_SOUND, check_copy, choose_codec, list_sounds
 from services.orchestrator.source import (
@@ -45,8 +43,7 @@ from services.orchestrator.source import (
 )
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.store import JobStore
-from services.orchestrator.timeline import Timeline, cut_segments
-from services.runtime.convert import to_fraction
+from services.orchestrator.timeline import Timeline
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
@@ -115,7 +112,10 @@ class JobRun:
 
     async def _lead(self, options: JobOptions, metadata: Metadata, seconds: dict[str, float]) -> None:
         known, engines, render = await self._get_ready(options, metadata, seconds)
-        plan_digest, spans = _digest_of(render, engines), cut_segments(render.timeline, self.segment_seconds)
+        plan_digest, spans = (
+            _digest_of(render, engines),
+            cut_around(render.timeline, render.copies, self.segment_seconds),
+        )
         pixels = render.encode.format.width * render.encode.format.height
         await tell(self.store.plan_segments, self.lease, plan_digest, spans, float(render.timeline.duration), pixels)
         with timed(seconds, "render"):
@@ -226,19 +226,9 @@ class JobRun:
                 self.stages, self.artifacts, prepared, timeline, track, placed, expression, idle, metadata
             )
             mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
-        encode = EncodeSettings(
-            known.analysis.format,
-            timeline.frame_rate,
-            options.crf,
-            options.preset,
-            to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
-            codec=options.video_codec,
-            bit_rate=options.video_bit_rate,
-            max_lines=options.max_lines,
-            light=to_light(known.info.video),
-        )
-        if options.hardware == "auto":
-            encode = await in_thread(choose_encoder, encode)
+        encode = await in_thread(plan_encoding, known.info.video, known.analysis.format, timeline, options)
+        path, tracks = self.artifacts.path_of(self.job.video), [mouth.track for mouth in mouths]
+        copies = await in_thread(find_copies, path, known.info, known.analysis.pts, timeline, tracks, encode)
         return RenderJob(
             source=self.job.video,
             pts=known.analysis.pts,
@@ -250,6 +240,7 @@ class JobRun:
             restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
+            copies=copies,
         )
 
     async def _inspect(
@@ -320,6 +311,7 @@ def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
         render.restorer_strength,
         MessageToDict(render.expression),
         [motion.key for motion in render.idle],
+        render.copies,
         engines,
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]
