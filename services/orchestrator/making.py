@@ -128,19 +128,7 @@ class JobRun:
         notes = [NOT_A_PHOTO] if options.idle_motion and not known.is_photo else []
         notes += [NO_SOURCE_SOUND] if options.source_gain is not None and not known.info.HasField("audio") else []
         faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
-        report = build_report(
-            self.job,
-            options,
-            known.info,
-            render.timeline,
-            render.encode,
-            segments,
-            faces,
-            engines,
-            seconds,
-            result,
-            notes,
-        )
+        report = build_report(self.job, options, known.info, render, segments, faces, engines, seconds, result, notes)
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
         await tell(self.store.finish_job, self.lease, result, report_asset)
@@ -308,6 +296,7 @@ def _digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
         render.source,
         [(mouth.prepared.digest, mouth.plan_digest, mouth.track.digest) for mouth in render.mouths],
         str(render.encode),
+        str(render.encode.video_codec),
         render.restorer_strength,
         MessageToDict(render.expression),
         [motion.key for motion in render.idle],
