@@ -207,6 +207,10 @@ def from_estimate(message: orchestrator_pb2.EstimateJobResponse) -> types.Estima
     )
 
 
+def from_preview(message: orchestrator_pb2.PreviewJobResponse) -> types.Preview:
+    return types.Preview(from_asset(message.asset), tuple(message.outcomes))
+
+
 def from_event(message: orchestrator_pb2.JobEvent) -> types.JobEvent:
     return types.JobEvent(
         number=message.number,

@@ -27,6 +27,7 @@ OnProgress = Callable[[int, int], None]  # bytes done, bytes in all; uploads cal
 FileName = str | os.PathLike[str]
 
 PAGE_SIZE = 100
+PREVIEW_SECONDS = 600.0  # deadline; seconds of work, unless the whole video is to be analysed first
 INSPECT_SECONDS = 120.0  # deadline; the server counts the file's packets, which takes a while for a long one
 
 
@@ -60,6 +61,12 @@ def check_job(job: types.NewJob) -> Question[None]:
 def estimate_job(job: types.NewJob) -> Question[types.Estimate]:
     request = pb.EstimateJobRequest(job=_convert.to_new_job(job))
     return Question("EstimateJob", request, _convert.from_estimate, seconds=INSPECT_SECONDS)
+
+
+def preview_job(job: types.NewJob, at: float, seconds: float | None) -> Question[types.Preview]:
+    part: dict[str, float] = {"time": at} if seconds is None else {"seconds": seconds}
+    request = pb.PreviewJobRequest(job=_convert.to_new_job(job), **part)
+    return Question("PreviewJob", request, _convert.from_preview, seconds=PREVIEW_SECONDS)
 
 
 def create_batch(jobs: Iterable[types.NewJob], request_id: str | None) -> Question[types.Batch]:

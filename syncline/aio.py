@@ -39,6 +39,7 @@ from syncline.types import (
     NewJob,
     Options,
     Person,
+    Preview,
     Speaker,
 )
 
@@ -108,6 +109,16 @@ class AsyncClient:
     async def estimate(self, job: NewJob) -> Estimate:
         """What the job would cost on this server. Raises as `check`."""
         return await self._ask(_protocol.estimate_job(job))
+
+    async def preview(self, job: NewJob, path: FileName, *, at: float = 0.0, seconds: float | None = None) -> Preview:
+        """Writes what the job would make to `path`, by a few seconds of work: a PNG of the frame at `at`, or a video.
+
+        The PNG shows the frame as it would be, and beside it what was pasted in and the landmarks gone by. With
+        `seconds`, up to 10, the video's begin is made. Raises as `check`.
+        """
+        made = await self._ask(_protocol.preview_job(job, at, seconds))
+        await self._save(made.asset, path)
+        return made
 
     async def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
         """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
@@ -193,9 +204,7 @@ class AsyncClient:
         """
         asset = file if isinstance(file, Asset) else await self.upload(file)
         made = await self._ask(_protocol.normalize_asset(asset, options))
-        with NewFile(Path(path)) as target:
-            await self._fetch(Arriving(made, target.file), None)
-            await asyncio.to_thread(target.keep)
+        await self._save(made, path)
         return made
 
     async def run(
@@ -249,6 +258,11 @@ class AsyncClient:
                 )
 
         return question.convert(await self._retry(is_retryable, ask))
+
+    async def _save(self, asset: Asset, path: FileName) -> None:
+        with NewFile(Path(path)) as target:
+            await self._fetch(Arriving(asset, target.file), None)
+            await asyncio.to_thread(target.keep)
 
     async def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
         async for _ in self._follow(_protocol.Download(arriving, on_progress)):

@@ -38,6 +38,7 @@ from syncline.types import (
     NewJob,
     Options,
     Person,
+    Preview,
     Speaker,
 )
 
@@ -107,6 +108,16 @@ class Client:
     def estimate(self, job: NewJob) -> Estimate:
         """What the job would cost on this server. Raises as `check`."""
         return self._ask(_protocol.estimate_job(job))
+
+    def preview(self, job: NewJob, path: FileName, *, at: float = 0.0, seconds: float | None = None) -> Preview:
+        """Writes what the job would make to `path`, by a few seconds of work: a PNG of the frame at `at`, or a video.
+
+        The PNG shows the frame as it would be, and beside it what was pasted in and the landmarks gone by. With
+        `seconds`, up to 10, the video's begin is made. Raises as `check`.
+        """
+        made = self._ask(_protocol.preview_job(job, at, seconds))
+        self._save(made.asset, path)
+        return made
 
     def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
         """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
@@ -189,9 +200,7 @@ class Client:
         """
         asset = file if isinstance(file, Asset) else self.upload(file)
         made = self._ask(_protocol.normalize_asset(asset, options))
-        with NewFile(Path(path)) as target:
-            self._fetch(Arriving(made, target.file), None)
-            target.keep()
+        self._save(made, path)
         return made
 
     def run(
@@ -237,6 +246,11 @@ class Client:
                 )
 
         return question.convert(self._retry(is_retryable, ask))
+
+    def _save(self, asset: Asset, path: FileName) -> None:
+        with NewFile(Path(path)) as target:
+            self._fetch(Arriving(asset, target.file), None)
+            target.keep()
 
     def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
         for _ in self._follow(_protocol.Download(arriving, on_progress)):

@@ -244,6 +244,14 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """What a job would make: a PNG of one frame, as it would be and with what was done drawn in; or a short video."""
+
+    asset: Asset
+    outcomes: tuple[str, ...]  # of a frame: what was done to the mouth of each person driven, or no_face
+
+
+@dataclass(frozen=True, slots=True)
 class JobEvent:
     number: int  # counts from 1 within the job
     time: datetime | None

@@ -11,7 +11,6 @@ from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.asset_calls import AssetCalls
 from services.orchestrator.batch_calls import BatchCalls
 from services.orchestrator.convert import (
-    from_estimate,
     from_event,
     from_job,
     to_filter,
@@ -19,11 +18,13 @@ from services.orchestrator.convert import (
     to_new_job,
     to_tenant,
 )
-from services.orchestrator.estimating import estimate, inspect_all
+from services.orchestrator.estimating import inspect_all
 from services.orchestrator.importing import ImportRules
+from services.orchestrator.previewing import Previews
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
+from services.orchestrator.trial_calls import TrialCalls
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
@@ -39,7 +40,7 @@ class BackgroundTask(Protocol):
         ...
 
 
-class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
+class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
     service_name = "syncline.v1.OrchestratorService"
 
     def __init__(
@@ -57,6 +58,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
+        self._previews = Previews(stages, artifacts)
 
     def register(self, server: grpc.aio.Server) -> None:
         if self._api:  # a worker by itself serves nothing but its health
@@ -85,17 +87,6 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         await in_thread(self._artifacts.check_room)
         job = await in_thread(self._store.create_job, new, request.request_id or None)
         return pb.CreateJobResponse(job=from_job(job))
-
-    async def EstimateJob(
-        self, request: pb.EstimateJobRequest, context: grpc.aio.ServicerContext
-    ) -> pb.EstimateJobResponse:
-        new = to_new_job(request.job, to_tenant(context))
-        for digest in new.assets:
-            self._artifacts.path_of(digest)
-        facts = await inspect_all(self._stages, new)
-        costs = await in_thread(self._store.latest_costs)
-        ahead = await in_thread(self._store.count_ahead, new)
-        return from_estimate(estimate(facts, costs), ahead)
 
     async def GetJob(self, request: pb.GetJobRequest, context: grpc.aio.ServicerContext) -> pb.GetJobResponse:
         job = await in_thread(self._store.get_job, to_job_id(request.name))

@@ -5,7 +5,7 @@ import threading
 
 import typer
 
-from syncline.cli import batch, inspect, jobs, models, normalize, run, top, up
+from syncline.cli import batch, inspect, jobs, models, normalize, preview, run, top, up
 from syncline.cli._failures import FailingGroup
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("cancel")(jobs.cancel)
 app.command("retry")(jobs.retry)
 app.command("delete")(jobs.delete)
 app.command("estimate")(jobs.estimate)
+app.command("preview")(preview.preview)
 app.command("download")(jobs.download)
 app.command("inspect")(inspect.inspect)
 app.command("normalize")(normalize.normalize)

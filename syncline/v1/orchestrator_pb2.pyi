@@ -493,6 +493,24 @@ class EstimateJobResponse(_message.Message):
     measured_jobs: int
     def __init__(self, duration_seconds: _Optional[float] = ..., work_seconds: _Optional[float] = ..., result_bytes: _Optional[int] = ..., jobs_ahead: _Optional[int] = ..., measured_jobs: _Optional[int] = ...) -> None: ...
 
+class PreviewJobRequest(_message.Message):
+    __slots__ = ("job", "time", "seconds")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    time: float
+    seconds: float
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., time: _Optional[float] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class PreviewJobResponse(_message.Message):
+    __slots__ = ("asset", "outcomes")
+    ASSET_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    asset: Asset
+    outcomes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, asset: _Optional[_Union[Asset, _Mapping]] = ..., outcomes: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class CreateBatchRequest(_message.Message):
     __slots__ = ("jobs", "request_id")
     JOBS_FIELD_NUMBER: _ClassVar[int]

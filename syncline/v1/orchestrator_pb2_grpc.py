@@ -100,6 +100,11 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.FromString,
                 _registered_method=True)
+        self.PreviewJob = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/PreviewJob',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobResponse.FromString,
+                _registered_method=True)
         self.CreateBatch = channel.unary_unary(
                 '/syncline.v1.OrchestratorService/CreateBatch',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.CreateBatchRequest.SerializeToString,
@@ -220,6 +225,15 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewJob(self, request, context):
+        """Shows what a job would make, by a few seconds of work now: one frame, or its begin. Nothing is queued. Of a long
+        video that was not analysed before only the part shown is looked at, so that who speaks is judged by that part; a
+        face chosen by index or box needs the whole. The option normalize is left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateBatch(self, request, context):
         """Queues many jobs at once, all or none: one speech for many videos, many speeches for one video, any mixture.
         Creating twice with one request_id gives the same batch.
@@ -309,6 +323,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.EstimateJob,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.SerializeToString,
+            ),
+            'PreviewJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewJob,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobResponse.SerializeToString,
             ),
             'CreateBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateBatch,
@@ -678,6 +697,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/EstimateJob',
             syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/PreviewJob',
+            syncline_dot_v1_dot_orchestrator__pb2.PreviewJobRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.PreviewJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
