@@ -156,6 +156,7 @@ def from_job(message: orchestrator_pb2.Job) -> types.Job:
         deadline=_from_timestamp(message.deadline) if message.HasField("deadline") else None,
         tenant=message.tenant,
         batch=message.batch,
+        webhook=message.webhook,
     )
 
 
@@ -169,6 +170,7 @@ def to_new_job(job: types.NewJob) -> orchestrator_pb2.Job:
             speakers=map(to_speaker, job.speakers),
             options=to_options(job.options),
             priority=job.priority,
+            webhook=job.webhook,
         )
         if job.deadline is not None:
             message.deadline.FromDatetime(job.deadline.astimezone(UTC))

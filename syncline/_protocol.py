@@ -100,6 +100,12 @@ def retry_job(job: types.Job | str) -> Question[types.Job]:
     return Question("RetryJob", pb.RetryJobRequest(name=name), lambda response: _convert.from_job(response.job), name)
 
 
+def replay_webhook(job: types.Job | str, after_event: int) -> Question[None]:
+    name = name_of(job)
+    request = pb.ReplayWebhookRequest(name=name, after_event=after_event)
+    return Question("ReplayWebhook", request, lambda _: None, name)
+
+
 def delete_job(job: types.Job | str) -> Question[None]:
     name = name_of(job)
     return Question("DeleteJob", pb.DeleteJobRequest(name=name), lambda _: None, name)

@@ -92,14 +92,15 @@ class AsyncClient:
         speakers: Iterable[Speaker] = (),
         priority: int = 0,
         deadline: datetime | None = None,
+        webhook: str = "",
         **options: Unpack[Options],
     ) -> Job:
         """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
         Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
-        not done by its deadline fails.
+        not done by its deadline fails. `webhook`: https address that is told of it, instead of the server's own.
         """
-        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers), webhook)
         return await self._ask(_protocol.create_job(new, request_id))
 
     async def check(self, job: NewJob) -> None:
@@ -154,6 +155,10 @@ class AsyncClient:
     async def retry(self, job: Job | str) -> Job:
         """Queues a job that failed or was cancelled once more; what it had finished stays so."""
         return await self._ask(_protocol.retry_job(job))
+
+    async def replay_webhook(self, job: Job | str, after_event: int = 0) -> None:
+        """Has the job's webhook told once more of its changes of state, from the one after `after_event` on."""
+        await self._ask(_protocol.replay_webhook(job, after_event))
 
     async def delete(self, job: Job | str) -> None:
         """Makes the server forget a job that has ended."""

@@ -198,6 +198,7 @@ class Job:
     deadline: datetime | None = None
     tenant: str = ""
     batch: str = ""  # "batches/" and an identifier, of the batch it belongs to
+    webhook: str = ""  # who is told of it; empty: the server's own webhook, if it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ class NewJob:
     priority: int = 0
     deadline: datetime | None = None
     speakers: tuple[Speaker, ...] = ()
+    webhook: str = ""  # https address that is told of the job, instead of the server's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def to_new_job(job: pb.Job, tenant: str) -> NewJob:
     deadline = job.deadline.ToMilliseconds() if job.HasField("deadline") else None
     options = to_options(job)
     assets = tuple(list_assets(job, options))
-    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, assets)
+    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, job.webhook, assets)
 
 
 def to_filter(request: pb.ListJobsRequest) -> JobFilter:
@@ -214,6 +214,7 @@ def from_job(job: JobRecord) -> pb.Job:
         deadline=_to_timestamp(job.deadline) if job.deadline is not None else None,
         tenant=job.tenant,
         batch=f"batches/{job.batch}" if job.batch else "",
+        webhook=job.webhook,
     )
 
 

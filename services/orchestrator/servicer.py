@@ -25,6 +25,7 @@ from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.trial_calls import TrialCalls
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
@@ -49,10 +50,12 @@ class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_
         artifacts: ArtifactStore,
         stages: Stages,
         imports: ImportRules,
+        webhooks: WebhookRules,
         background: Sequence[BackgroundTask],
         api: bool = True,
     ) -> None:
         self._imports = imports
+        self._webhooks = webhooks
         self._background = background
         self._api = api
         self._store = store
@@ -80,6 +83,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_
         new = to_new_job(request.job, to_tenant(context))
         for digest in new.assets:
             self._artifacts.path_of(digest)
+        self._webhooks.check(new.webhook)
         await self._stages.check_engines(new.options)
         if request.validate_only:
             await inspect_all(self._stages, new)
@@ -126,3 +130,11 @@ class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: grpc.aio.ServicerContext) -> pb.DeleteJobResponse:
         await in_thread(self._store.delete_job, to_job_id(request.name))
         return pb.DeleteJobResponse()
+
+    async def ReplayWebhook(
+        self, request: pb.ReplayWebhookRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ReplayWebhookResponse:
+        job = await in_thread(self._store.get_job, to_job_id(request.name))
+        self._webhooks.find_target(job)
+        await in_thread(self._store.replay_news, job.id, request.after_event)
+        return pb.ReplayWebhookResponse()

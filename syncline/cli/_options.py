@@ -33,6 +33,9 @@ Deadline = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Fails unless done by then: 2026-12-24T18:00, local unless it says: ...+01:00"),
 ]
+Webhook = Annotated[
+    str, typer.Option(metavar="URL", help="Https address told of the job's changes of state, as the server allows.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on standard output.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", **_INPUT)]
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video, or a photo, of the person.", **_INPUT)]

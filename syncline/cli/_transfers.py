@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -25,6 +26,7 @@ def bring_job(
     output: Output,
     priority: int = 0,
     deadline: datetime | None = None,
+    webhook: str = "",
 ) -> NewJob:
     """Uploads all files of a job. Raises typer.BadParameter for words that name no face or speaker."""
     if (audio is None) == (not speakers):
@@ -42,13 +44,12 @@ def bring_job(
         options["face"] = upload_face(wanted, send)
     heard = None if audio is None else send(audio, "upload audio")
     said = tuple(Speaker(upload_face(one.face, send), send(one.audio, "upload audio"), one.start) for one in spoken)
-    return NewJob(uploaded, heard, options, priority, deadline, said)
+    return NewJob(uploaded, heard, options, priority, deadline, said, webhook)
 
 
 def queue_job(client: Client, new: NewJob) -> Job:
-    return client.create_job(
-        new.video, new.audio, speakers=new.speakers, priority=new.priority, deadline=new.deadline, **new.options
-    )
+    terms: Any = {"speakers": new.speakers, "priority": new.priority, "deadline": new.deadline, "webhook": new.webhook}
+    return client.create_job(new.video, new.audio, **terms, **new.options)
 
 
 def upload(client: Client, path: Path, role: str, output: Output) -> Asset:

@@ -19,6 +19,7 @@ from syncline.cli._options import (
     Speakers,
     Tenant,
     Video,
+    Webhook,
     check_out,
     full_name,
     parse_deadline,
@@ -39,6 +40,7 @@ def submit(
     options: Options,
     priority: Priority = 0,
     deadline: Deadline = None,
+    webhook: Webhook = "",
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Tell what is wrong with options and files; queue nothing.")
     ] = False,
@@ -49,7 +51,7 @@ def submit(
     """Queue a job and return at once."""
     with open_output(json) as output, Client(server, tenant) as client:
         ends = parse_deadline(deadline)
-        new = bring_job(client, video, audio, face, speaker or (), options, output, priority, ends)
+        new = bring_job(client, video, audio, face, speaker or (), options, output, priority, ends, webhook)
         if validate_only:
             client.check(new)
             output.line("the job can be queued", type="valid")
@@ -119,6 +121,18 @@ def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> 
     """Queue a job that failed or was cancelled once more; what it had finished stays so."""
     with open_output(json) as output, Client(server) as client:
         output.job(client.retry(full_name(job)))
+
+
+def replay_webhook(
+    job: JobName,
+    after: Annotated[int, typer.Option(min=0, help="Number of the last event that need not be told again.")] = 0,
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
+    """Have a job's webhook told of its changes of state once more, with the same ids."""
+    with open_output(json) as output, Client(server) as client:
+        client.replay_webhook(full_name(job), after)
+        output.line(f"to be told again: {full_name(job)}", type="replayed", job=full_name(job))
 
 
 def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

@@ -268,7 +268,7 @@ class Speaker(_message.Message):
     def __init__(self, face: _Optional[_Union[FaceChoice, _Mapping]] = ..., audio: _Optional[str] = ..., start: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("name", "state", "video", "audio", "options", "progress", "result", "report", "error", "create_time", "start_time", "end_time", "speakers", "priority", "deadline", "tenant", "batch")
+    __slots__ = ("name", "state", "video", "audio", "options", "progress", "result", "report", "error", "create_time", "start_time", "end_time", "speakers", "priority", "deadline", "tenant", "batch", "webhook")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Job.State]
@@ -300,6 +300,7 @@ class Job(_message.Message):
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: Job.State
     video: str
@@ -317,7 +318,8 @@ class Job(_message.Message):
     deadline: _timestamp_pb2.Timestamp
     tenant: str
     batch: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Job.State, str]] = ..., video: _Optional[str] = ..., audio: _Optional[str] = ..., options: _Optional[_Union[JobOptions, _Mapping]] = ..., progress: _Optional[_Union[JobProgress, _Mapping]] = ..., result: _Optional[_Union[Asset, _Mapping]] = ..., report: _Optional[_Union[Asset, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ..., priority: _Optional[int] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tenant: _Optional[str] = ..., batch: _Optional[str] = ...) -> None: ...
+    webhook: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Job.State, str]] = ..., video: _Optional[str] = ..., audio: _Optional[str] = ..., options: _Optional[_Union[JobOptions, _Mapping]] = ..., progress: _Optional[_Union[JobProgress, _Mapping]] = ..., result: _Optional[_Union[Asset, _Mapping]] = ..., report: _Optional[_Union[Asset, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., speakers: _Optional[_Iterable[_Union[Speaker, _Mapping]]] = ..., priority: _Optional[int] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tenant: _Optional[str] = ..., batch: _Optional[str] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("name", "queued_jobs", "running_jobs", "done_jobs", "failed_jobs", "cancelled_jobs")
@@ -470,6 +472,18 @@ class DeleteJobRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class DeleteJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReplayWebhookRequest(_message.Message):
+    __slots__ = ("name", "after_event")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EVENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    after_event: int
+    def __init__(self, name: _Optional[str] = ..., after_event: _Optional[int] = ...) -> None: ...
+
+class ReplayWebhookResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -95,6 +95,11 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.FromString,
                 _registered_method=True)
+        self.ReplayWebhook = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/ReplayWebhook',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookResponse.FromString,
+                _registered_method=True)
         self.EstimateJob = channel.unary_unary(
                 '/syncline.v1.OrchestratorService/EstimateJob',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
@@ -218,6 +223,14 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayWebhook(self, request, context):
+        """Tells the job's webhook of its changes of state once more, with the same ids. Answers at once; what does not arrive
+        is sent again for a day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EstimateJob(self, request, context):
         """What the job would cost on this deployment, from its own latest jobs. The files are looked into, nothing is queued.
         """
@@ -318,6 +331,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.DeleteJob,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'ReplayWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayWebhook,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookResponse.SerializeToString,
             ),
             'EstimateJob': grpc.unary_unary_rpc_method_handler(
                     servicer.EstimateJob,
@@ -670,6 +688,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/DeleteJob',
             syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/ReplayWebhook',
+            syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,
