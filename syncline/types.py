@@ -127,6 +127,7 @@ class Options(TypedDict, total=False):
     background_gain: float | None
     source_gain: float | None
     normalize: bool | None
+    hardware: Literal["auto", "off"] | None
 
 
 class MezzanineOptions(TypedDict, total=False):
@@ -168,6 +169,7 @@ class JobOptions:
     background_gain: float | None = None  # decibels
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
     normalize: bool | None = None  # the video's standard mezzanine is made first
+    hardware: str | None = None  # auto or off: whether a graphics card's encoder may be taken
 
 
 @dataclass(frozen=True, slots=True)

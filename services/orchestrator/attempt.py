@@ -68,7 +68,17 @@ class JobRun:
         faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
         job = replace(self.job, video=making.video)
         report = build_report(
-            job, options, known.info, render.timeline, segments, faces, engines, seconds, result, notes
+            job,
+            options,
+            known.info,
+            render.timeline,
+            render.encode,
+            segments,
+            faces,
+            engines,
+            seconds,
+            result,
+            notes,
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])

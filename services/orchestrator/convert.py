@@ -52,7 +52,7 @@ _FPS_MODES = (pb.FPS_MODE_UNSPECIFIED, pb.FPS_MODE_PASSTHROUGH, pb.FPS_MODE_CFR)
 # Options that are words.
 _NAMES = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine"),
+    *("lipsync_engine", "restorer_engine", "hardware"),
 )
 
 
