@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from services.restorer.engines._alignment import align, find_five_points, smooth_over_time
+from services.restorer.engines._alignment import align_to_ffhq, smooth_over_time
 from services.restorer.engines.neural import NeuralRestorer
 from services.restorer.servicer import RestorerServicer
+from services.runtime.alignment import find_five_points
 from services.runtime.backends import BackendConfig, OutOfMemory
 from services.runtime.batching import Batcher
 from services.runtime.config import ConfigError
@@ -68,7 +69,7 @@ def crops() -> list[Crop]:
 
 def test_the_points_of_the_template_stay_where_they_are() -> None:
     template = np.array([[192.98, 239.95], [318.9, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
-    assert np.allclose(align(template + 0.5, 512), [[1, 0, 0], [0, 1, 0]], atol=0.02)
+    assert np.allclose(align_to_ffhq(template + 0.5, 512), [[1, 0, 0], [0, 1, 0]], atol=0.02)
 
 
 @pytest.mark.parametrize(("turn", "scale"), [(0.0, 2.0), (0.4, 0.5), (-2.0, 1.3)])
@@ -77,7 +78,7 @@ def test_alignment_undoes_any_turn_scale_and_shift(turn: float, scale: float) ->
                          [201.26117, 371.41043], [313.08905, 371.15118]]) / 2  # fmt: skip
     rotation = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     moved = template @ rotation.T + [40, -7]
-    matrix = align(moved + 0.5, 256)
+    matrix = align_to_ffhq(moved + 0.5, 256)
     assert np.allclose(moved @ matrix[:, :2].T + matrix[:, 2], template, atol=1e-6)
 
 

@@ -151,6 +151,13 @@ class Engine(Protocol):
         ...
 
 
+def check_track(points: int, frame_count: int) -> None:
+    """Raises Refusal INVALID_BATCH unless a planning got one TrackPoint for each output frame."""
+    if points != frame_count:
+        message = f"The job has {frame_count} output frames and the track {points}; send one point each."
+        raise Refusal("INVALID_BATCH", message, frame_count=frame_count, points=points)
+
+
 def load_engines(config: LipsyncConfig) -> list[Engine]:
     """Loaded and warmed. Raises ConfigError for a name that is no engine, Refusal for a model that cannot be used."""
     return [load_engine(name, config) for name in split_names(config.engine)]

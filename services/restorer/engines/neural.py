@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from services.restorer.config import RestorerConfig
-from services.restorer.engines._alignment import align, find_five_points, smooth_over_time
+from services.restorer.engines._alignment import align_to_ffhq, smooth_over_time
+from services.runtime.alignment import find_five_points
 from services.runtime.batching import Batcher
 from services.runtime.config import ConfigError
 from services.runtime.engine import EngineInfo, ModelInfo
@@ -46,7 +47,7 @@ class NeuralRestorer:
             return answered
         frames = [crops[place].frame for place in seen]
         points = np.array([find_five_points(crops[place].landmarks) for place in seen])  # type: ignore[arg-type]
-        matrices = np.array([align(five, self._side) for five in smooth_over_time(points, frames)])
+        matrices = np.array([align_to_ffhq(five, self._side) for five in smooth_over_time(points, frames)])
         faces = [self._cut(crops[place], matrix) for place, matrix in zip(seen, matrices, strict=True)]
         outputs = self._batcher.run([[_to_network(face), *self._constants] for face in faces], owner)
         restored = [_match_colours(_from_network(output), face) for (output,), face in zip(outputs, faces, strict=True)]

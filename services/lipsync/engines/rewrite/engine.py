@@ -19,6 +19,7 @@ from services.lipsync.engines import (
     PrepareSettings,
     Rendering,
     TrackPoint,
+    check_track,
 )
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
@@ -139,13 +140,7 @@ class RewritePlanning:
         self._faces.append(faces)
 
     def finish(self) -> bytes:
-        if len(self._times) != self._frame_count:
-            raise Refusal(
-                "INVALID_BATCH",
-                f"The job has {self._frame_count} output frames and the track {len(self._times)}; send one point each.",
-                frame_count=self._frame_count,
-                points=len(self._times),
-            )
+        check_track(len(self._times), self._frame_count)
         faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
         own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
         times = np.array(self._times)
