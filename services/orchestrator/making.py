@@ -236,6 +236,7 @@ class JobRun:
             restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
+            priority=self.job.priority,
         )
 
     async def _inspect(

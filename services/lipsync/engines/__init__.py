@@ -13,7 +13,7 @@ import numpy as np
 
 from services.lipsync.config import LipsyncConfig
 from services.runtime.config import ConfigError
-from services.runtime.engine import EngineInfo, split_names
+from services.runtime.engine import ANYBODY, Caller, EngineInfo, split_names
 from services.runtime.faces import Crop
 from services.runtime.refusal import Refusal
 
@@ -114,7 +114,7 @@ class Planning(Protocol):
 class Rendering(Protocol):
     """Stateless over its plan: what comes out for a frame depends on that frame and the plan alone."""
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller = ANYBODY) -> list[Crop | Refusal]:
         """Each crop (RGB in) with its new mouth (RGBA out) and its outcome, or why it could not be done; in order."""
         ...
 

@@ -30,7 +30,7 @@ from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_in
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
 from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
 from services.lipsync.engines.rewrite.wish import limit_opening, wish_shapes
-from services.runtime.engine import EngineInfo, ModelInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal, attempt
 
@@ -179,7 +179,7 @@ class RewriteRendering:
         self._decoded: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._lock = Lock()
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller = ANYBODY) -> list[Crop | Refusal]:
         return [attempt(self.sync, crop) for crop in crops]
 
     def sync(self, crop: Crop) -> Crop:

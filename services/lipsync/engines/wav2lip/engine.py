@@ -24,7 +24,7 @@ from services.lipsync.engines.rewrite.match import RewriteMatching
 from services.lipsync.engines.wav2lip import mel as spectrogram
 from services.lipsync.engines.wav2lip.face import find_box, lay_back, make_mask, smooth_boxes, to_network
 from services.runtime.batching import Batcher
-from services.runtime.engine import EngineInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.networks.catalogue import find_network, load_model, model_options
 from services.runtime.refusal import Refusal
@@ -131,12 +131,12 @@ class Wav2LipRendering:
             blob.refuse("plan", "its windows lie outside its speech")
         self._batcher, self._side, self._padding = batcher, side, padding
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller = ANYBODY) -> list[Crop | Refusal]:
         """All faces of the batch in one go, together with those of other streams."""
         answers: list[Crop | Refusal] = [self._refuse_or_pass(crop) for crop in crops]
         spoken = [place for place, crop in enumerate(crops) if self._is_spoken(crop)]
         items = [self._to_items(crops[place]) for place in spoken]
-        for place, (output,) in zip(spoken, self._batcher.run(items, owner=str(id(self))), strict=True):
+        for place, (output,) in zip(spoken, self._batcher.run(items, caller), strict=True):
             answers[place] = self._finish(crops[place], output)
         return answers
 
