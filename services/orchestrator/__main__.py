@@ -45,4 +45,4 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
 
 
 if __name__ == "__main__":
-    serve("orchestrator", OrchestratorConfig, load)
+    serve("orchestrator", OrchestratorConfig, load, in_loop=True)

@@ -188,6 +188,7 @@ class Making:
             restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
+            priority=self.job.priority,
         )
 
     async def _inspect(self, audios: Sequence[str]) -> tuple[decoder_pb2.MediaInfo, dict[str, decoder_pb2.MediaInfo]]:
