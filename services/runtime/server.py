@@ -21,6 +21,7 @@ from services.runtime.interceptors import CallInterceptor
 from services.runtime.metrics import READY, serve_metrics
 from services.runtime.process import keep_large_blocks, set_up_logging
 from services.runtime.refusal import Refusal
+from services.runtime.tls import make_server_credentials
 from services.runtime.tracing import set_up_tracing
 
 _log = structlog.get_logger("server")
@@ -46,13 +47,15 @@ class RunningServer:
     server: grpc.aio.Server
     health: health.aio.HealthServicer
     port: int
-    name: str
+    health_server: grpc.aio.Server | None
 
     async def stop(self, grace: float) -> None:
         """Says NOT_SERVING, lets running calls end within `grace` seconds, then stops."""
         READY.set(0)
         await self.health.enter_graceful_shutdown()
         await self.server.stop(grace)
+        if self.health_server is not None:  # last: probes are answered while calls end
+            await self.health_server.stop(0)
 
 
 async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
@@ -63,16 +66,29 @@ async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((servicer.service_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    address = f"{config.host}:{config.port}"
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}: is another process using it?") from error
+    credentials = make_server_credentials(config) if config.tls_certificate else None
+    port = _listen(server, config.host, config.port, credentials)
+    health_server = None
+    if config.health_port:
+        health_server = grpc.aio.server(options=SERVER_OPTIONS)
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, health_server)
+        _listen(health_server, config.host, config.health_port, None)
+        await health_server.start()
     await server.start()
     for name in ("", servicer.service_name):
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     READY.set(1)
-    return RunningServer(server, health_servicer, port, servicer.service_name)
+    return RunningServer(server, health_servicer, port, health_server)
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    address = f"{host}:{port}"
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}: is another process using it?") from error
 
 
 def _is_worth_a_trace(record: logging.LogRecord) -> bool:

@@ -23,8 +23,8 @@ from syncline.cli._options import (
     full_name,
 )
 from syncline.cli._output import open_output
+from syncline.cli._server import connect
 from syncline.cli._transfers import queue_job, save, upload
-from syncline.client import Client
 from syncline.types import NewJob, Options
 
 
@@ -42,7 +42,7 @@ def submit(
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
-    with open_output(json) as output, Client(server, tenant) as client:
+    with open_output(json) as output, connect(server, tenant) as client:
         output.job(queue_job(client, video, audio, face, speaker or (), options, output, priority))
 
 
@@ -57,7 +57,7 @@ def estimate(
     json: Json = False,
 ) -> None:
     """Tell what a job would cost, and what is wrong with its files, without queueing it."""
-    with open_output(json) as output, Client(server, tenant) as client:
+    with open_output(json) as output, connect(server, tenant) as client:
         uploaded, heard = (upload(client, path, f"upload {path.name}", output) for path in (video, audio))
         if (background := options.get("background_audio")) is not None:
             options["background_audio"] = upload(client, Path(str(background)), "upload background audio", output)
@@ -66,7 +66,7 @@ def estimate(
 
 def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Follow a job to its end; fails as the job does."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         for event in client.watch(full_name(job)):
             output.event(event)
         client.result(full_name(job))
@@ -74,7 +74,7 @@ def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> 
 
 def get(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Show a job as it is now."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.get(full_name(job)))
 
 
@@ -86,26 +86,26 @@ def list_(
     json: Json = False,
 ) -> None:
     """Show jobs, newest first."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         for job in client.list(state or (), tenant, batch):
             output.row(job)
 
 
 def cancel(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Stop a job."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.cancel(full_name(job)))
 
 
 def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Queue a job that failed or was cancelled once more; what it had finished stays so."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.retry(full_name(job)))
 
 
 def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Make the server forget a job that has ended."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         client.delete(full_name(job))
         output.line(f"deleted {full_name(job)}", type="deleted", job=full_name(job))
 
@@ -113,5 +113,5 @@ def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) ->
 def download(job: JobName, out: Out, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Write a done job's video to OUT and its report beside it."""
     check_out(out)
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         save(client, client.get(full_name(job)), out, output)
