@@ -1,12 +1,31 @@
 """What the client takes and gives: plain values, in the words of the protos."""
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import Literal, TypedDict
 
-from syncline.errors import SynclineError
+from syncline.errors import InvalidOption, SynclineError
+
+FileName = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How to connect to a server that speaks TLS. The files are PEM, and read when a client connects.
+
+    Its certificate must be for the host that the client names. Raises InvalidOption for a certificate without a key.
+    """
+
+    root_certificates: FileName | None = None  # who must have signed it; default: the authorities that gRPC knows
+    certificate: FileName | None = None  # the client's own, for a server that asks for one
+    key: FileName | None = None  # of that certificate
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidOption("a certificate and its key go together", {"field": "key"})
 
 
 class SyncMode(StrEnum):

@@ -124,8 +124,8 @@ def assemble(
         if form.muxer in ("mp4", "mov") and template.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # the form of HEVC that all players know
         video.time_base = timeline.time_base
-        heard = sound.write_to(output, timeline.duration)
-        shown = _join(segments, timeline, depth, headers, video)
+        heard: Iterator[Packet[Any]] = sound.write_to(output, timeline.duration)
+        shown: Iterator[Packet[Any]] = _join(segments, timeline, depth, headers, video)
         for packet in heapq.merge(heard, shown, key=_seconds):
             output.mux(packet)
 

@@ -108,7 +108,10 @@ class JobRun:
             with timed(seconds, "normalize"):
                 made = await find_mezzanine(self.stages, self.artifacts, video, Mezzanine(), metadata)
             video = made.digest
-        return Making(self.stages, self.artifacts, video, self.job.audio, options, metadata, self.progress, self._note)
+        job = self.job
+        return Making(
+            self.stages, self.artifacts, video, job.audio, options, metadata, self.progress, self._note, job.priority
+        )
 
     async def _note(self, message: str) -> None:
         if self.lease.segment is None:  # who leads the job tells

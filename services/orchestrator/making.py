@@ -91,6 +91,7 @@ class Making:
     metadata: Metadata
     progress: Beacon
     note: Note
+    priority: int = 0
     excerpt: Excerpt | None = None
 
     async def get_ready(self, seconds: dict[str, float]) -> tuple[Known, dict[str, Any], RenderJob]:
@@ -188,7 +189,7 @@ class Making:
             restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
-            priority=self.job.priority,
+            priority=self.priority,
         )
 
     async def _inspect(self, audios: Sequence[str]) -> tuple[decoder_pb2.MediaInfo, dict[str, decoder_pb2.MediaInfo]]:

@@ -25,8 +25,8 @@ from syncline.cli._options import (
     parse_deadline,
 )
 from syncline.cli._output import open_output
+from syncline.cli._server import connect
 from syncline.cli._transfers import bring_job, queue_job, save
-from syncline.client import Client
 from syncline.types import Options
 
 
@@ -49,7 +49,7 @@ def submit(
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
-    with open_output(json) as output, Client(server, tenant) as client:
+    with open_output(json) as output, connect(server, tenant) as client:
         ends = parse_deadline(deadline)
         new = bring_job(client, video, audio, face, speaker or (), options, output, priority, ends, webhook)
         if validate_only:
@@ -73,7 +73,7 @@ def estimate(
     json: Json = False,
 ) -> None:
     """Tell what a job would cost, and what is wrong with its files, without queueing it."""
-    with open_output(json) as output, Client(server, tenant) as client:
+    with open_output(json) as output, connect(server, tenant) as client:
         new = bring_job(client, video, audio, face, speaker or (), options, output, priority)
         output.estimate(client.estimate(new))
 
@@ -85,7 +85,7 @@ def watch(
     json: Json = False,
 ) -> None:
     """Follow a job to its end; fails as the job does."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         for event in client.watch(full_name(job), after):
             output.event(event)
         client.result(full_name(job))
@@ -93,7 +93,7 @@ def watch(
 
 def get(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Show a job as it is now."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.get(full_name(job)))
 
 
@@ -106,20 +106,20 @@ def list_(
     json: Json = False,
 ) -> None:
     """Show jobs, newest first."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         for job in islice(client.list(state or (), tenant, batch), limit):
             output.row(job)
 
 
 def cancel(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Stop a job."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.cancel(full_name(job)))
 
 
 def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Queue a job that failed or was cancelled once more; what it had finished stays so."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.retry(full_name(job)))
 
 
@@ -130,14 +130,14 @@ def replay_webhook(
     json: Json = False,
 ) -> None:
     """Have a job's webhook told of its changes of state once more, with the same ids."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         client.replay_webhook(full_name(job), after)
         output.line(f"to be told again: {full_name(job)}", type="replayed", job=full_name(job))
 
 
 def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Make the server forget a job that has ended."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         client.delete(full_name(job))
         output.line(f"deleted {full_name(job)}", type="deleted", job=full_name(job))
 
@@ -145,5 +145,5 @@ def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) ->
 def download(job: JobName, out: Out, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Write a done job's video to OUT and its report beside it."""
     check_out(out)
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         save(client, client.get(full_name(job)), out, output)
