@@ -6,10 +6,11 @@ from itertools import chain
 from typing import Any
 
 from services.orchestrator.artifacts import Asset
+from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.options import JobOptions
 from services.orchestrator.records import JobRecord, SegmentRecord
-from services.orchestrator.rendering import RenderJob
 from services.orchestrator.speed import worker_megabytes
+from services.orchestrator.timeline import Timeline
 from services.runtime.convert import to_fraction
 from syncline._version import __version__
 from syncline.v1 import decoder_pb2, media_pb2
@@ -19,7 +20,8 @@ def build_report(
     job: JobRecord,
     options: JobOptions,
     info: decoder_pb2.MediaInfo,
-    render: RenderJob,
+    timeline: Timeline,
+    encode: EncodeSettings,
     segments: Sequence[SegmentRecord],
     faces: Mapping[str, Any],
     engines: Mapping[str, Any],
@@ -31,7 +33,7 @@ def build_report(
 
     `faces`: see cast_report.py. `notes`: what was not done as asked, for a person.
     """
-    video, timeline = info.video, render.timeline
+    video = info.video
     return {
         "job": f"jobs/{job.id}",
         "syncline": __version__,
@@ -51,7 +53,7 @@ def build_report(
             "frames": timeline.frame_count,
             "duration_seconds": round(float(timeline.duration), 6),
             "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
-            "encoder": render.encode.video_codec.encoder,
+            "encoder": encode.video_codec.encoder,
             "copied_frames": sum((segment.details or {}).get("copied", 0) for segment in segments),
         },
         "settings": {
