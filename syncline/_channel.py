@@ -36,6 +36,8 @@ PAUSES = {"wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.5}  # seconds
 
 # A stream is ended and taken up again after this time, so that one that hangs does not hang for ever. Unit: seconds.
 STREAM_SECONDS = 1800.0
+# What grpc.aio makes of a call that ended while a message was being sent; how it ended is lost.
+_NOT_SENT = "Internal error from Core"
 
 
 def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
@@ -67,7 +69,8 @@ def own_errors() -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         failure = from_rpc_error(error)
-        if type(failure) is Cancelled and not _says_why(error):  # by a server that stops: another may be there
+        cancelled = type(failure) is Cancelled and not _says_why(error)  # by a server that stops: another may be there
+        if cancelled or error.details() == _NOT_SENT:
             failure = ServiceUnavailable("the server broke off the call")
         raise failure from error
 
