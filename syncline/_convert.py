@@ -30,7 +30,7 @@ _NUMBERS = (
 )
 _WORDS = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine"),
+    *("lipsync_engine", "restorer_engine", "hardware"),
 )
 
 

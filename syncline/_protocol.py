@@ -7,7 +7,6 @@ Watch        } broke off
 """
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from syncline.v1 import orchestrator_pb2 as pb
 Answer = TypeVar("Answer")
 Item_co = TypeVar("Item_co", covariant=True)
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all; uploads call it from another thread
-FileName = str | os.PathLike[str]
 
 PAGE_SIZE = 100
 PREVIEW_SECONDS = 600.0  # deadline; seconds of work, unless the whole video is to be analysed first

@@ -23,14 +23,16 @@ from syncline._channel import (
     make_metadata,
     make_stub,
     own_errors,
+    read_credentials,
 )
 from syncline._files import Arriving, NewFile, describe_file
-from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
+from syncline._protocol import OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
 from syncline.types import (
     Asset,
     Batch,
     Estimate,
+    FileName,
     Job,
     JobEvent,
     JobState,
@@ -41,6 +43,7 @@ from syncline.types import (
     Person,
     Preview,
     Speaker,
+    Tls,
 )
 
 Answer = TypeVar("Answer")
@@ -50,14 +53,15 @@ Item = TypeVar("Item")
 class AsyncClient:
     """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
 
-    `tenant`: on whose behalf, for a server that shares its work among several.
+    `tenant`: on whose behalf, for a server that shares its work among several. `tls`: for a server that speaks TLS.
 
     What can pass is retried for about half a minute; broken transfers go on where they stopped. Belongs to the event
     loop in which it is first used.
     """
 
-    def __init__(self, server: str, tenant: str = "") -> None:
+    def __init__(self, server: str, tenant: str = "", tls: Tls | None = None) -> None:
         self._tenant = tenant
+        self._tls = tls
         self._server = server
         self._retry = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
         self._retry_stream = stamina.AsyncRetryingCaller(attempts=None, timeout=None, **PAUSES)
@@ -244,7 +248,9 @@ class AsyncClient:
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self._server, options=CHANNEL_OPTIONS)
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._server, options=CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(self._server, read_credentials(self._tls), options=CHANNEL_OPTIONS)
 
     @cached_property
     def _stub(self) -> Any:

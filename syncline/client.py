@@ -22,14 +22,16 @@ from syncline._channel import (
     make_metadata,
     make_stub,
     own_errors,
+    read_credentials,
 )
 from syncline._files import Arriving, NewFile, describe_file
-from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
+from syncline._protocol import OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
 from syncline.types import (
     Asset,
     Batch,
     Estimate,
+    FileName,
     Job,
     JobEvent,
     JobState,
@@ -40,6 +42,7 @@ from syncline.types import (
     Person,
     Preview,
     Speaker,
+    Tls,
 )
 
 Answer = TypeVar("Answer")
@@ -49,14 +52,17 @@ Item = TypeVar("Item")
 class Client:
     """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
 
-    `tenant`: on whose behalf, for a server that shares its work among several.
+    `tenant`: on whose behalf, for a server that shares its work among several. `tls`: for a server that speaks TLS.
 
     What can pass is retried for about half a minute; broken transfers go on where they stopped. Threads may share one.
     """
 
-    def __init__(self, server: str, tenant: str = "") -> None:
+    def __init__(self, server: str, tenant: str = "", tls: Tls | None = None) -> None:
         self._tenant = tenant
-        self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        if tls is None:
+            self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(server, read_credentials(tls), options=CHANNEL_OPTIONS)
         self._stub: Any = make_stub(self._channel)
         self._retry = stamina.RetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
         self._retry_stream = stamina.RetryingCaller(attempts=None, timeout=None, **PAUSES)

@@ -1,12 +1,31 @@
 """What the client takes and gives: plain values, in the words of the protos."""
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import Literal, TypedDict
 
-from syncline.errors import SynclineError
+from syncline.errors import InvalidOption, SynclineError
+
+FileName = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How to connect to a server that speaks TLS. The files are PEM, and read when a client connects.
+
+    Its certificate must be for the host that the client names. Raises InvalidOption for a certificate without a key.
+    """
+
+    root_certificates: FileName | None = None  # who must have signed it; default: the authorities that gRPC knows
+    certificate: FileName | None = None  # the client's own, for a server that asks for one
+    key: FileName | None = None  # of that certificate
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidOption("a certificate and its key go together", {"field": "key"})
 
 
 class SyncMode(StrEnum):
@@ -127,6 +146,7 @@ class Options(TypedDict, total=False):
     background_gain: float | None
     source_gain: float | None
     normalize: bool | None
+    hardware: Literal["auto", "off"] | None
 
 
 class MezzanineOptions(TypedDict, total=False):
@@ -168,6 +188,7 @@ class JobOptions:
     background_gain: float | None = None  # decibels
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
     normalize: bool | None = None  # the video's standard mezzanine is made first
+    hardware: str | None = None  # auto or off: whether a graphics card's encoder may be taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
         config.stall_seconds,
         config.wait_seconds,
         config.zone,
+        config.keys,
     )
     background: list[BackgroundTask] = [Keeper(store, artifacts, config.keep_days * 24 * 3600)]
     if "worker" in config.roles:
@@ -45,4 +46,4 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
 
 
 if __name__ == "__main__":
-    serve("orchestrator", OrchestratorConfig, load)
+    serve("orchestrator", OrchestratorConfig, load, in_loop=True)

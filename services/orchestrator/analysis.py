@@ -14,7 +14,7 @@ import numpy as np
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.detection import FaceFinder, SeenFrame
 from services.orchestrator.faces import DetectedFaces
-from services.orchestrator.likeness import describe_face, join_descriptions
+from services.orchestrator.likeness import ARCFACE, LANDMARKS, MEASURES, Measure, describe_face, join_descriptions
 from services.orchestrator.report import describe_engine
 from services.orchestrator.stages import Metadata, Stages
 from services.runtime.faces import LANDMARK_COUNT
@@ -24,7 +24,7 @@ from services.runtime.streams import in_thread
 from syncline.errors import InternalError
 from syncline.v1 import media_pb2
 
-VERSION = "3"  # changes when the same frames and engines may give another analysis
+VERSION = "4"  # changes when the same frames and engines may give another analysis
 _VIEW_SIDE = 640  # pixels, the longer side of what the detector looks at
 _LARGE_VIEW_SIDE = 2560  # pixels, where that shows no face or only small ones
 _LARGER = 1.5  # a larger view must be by so much
@@ -41,7 +41,7 @@ Report = Callable[[int], None]
 class Analysis:
     """pts (frames,) int64 in time_base; faces: see DetectedFaces; meshes (faces, 468, 3) float32, frame pixels.
 
-    descriptions: what the face of each track looks like, by the track's number; see likeness.py.
+    descriptions: what the face of each track looks like, by its number, as `measure` compares it; see likeness.py.
 
     The meshes are mapped from their file: a long source does not fill the memory.
     """
@@ -53,6 +53,7 @@ class Analysis:
     meshes: np.ndarray
     descriptions: dict[int, np.ndarray]
     engines: dict[str, Any]
+    measure: Measure = LANDMARKS
 
     @property
     def seconds(self) -> np.ndarray:
@@ -88,7 +89,8 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
         meshes = np.memmap(artifacts.artifact_path("meshes", key), np.float32, "r", shape=shape)
     width, height, pixel_format, color = about["format"]
     frame_format = FrameFormat(width, height, PixelFormat(pixel_format), Color(*color))
-    return Analysis(frame_format, Fraction(about["time_base"]), pts, faces, meshes, descriptions, about["engines"])
+    time_base, engines, measure = Fraction(about["time_base"]), about["engines"], MEASURES[about["measure"]]
+    return Analysis(frame_format, time_base, pts, faces, meshes, descriptions, engines, measure)
 
 
 async def analyse(
@@ -186,7 +188,9 @@ class _Collected:
                 frame = self._first_frame + len(self.pts)
                 self.rows.append((frame, track, width * height, x + width / 2, y + height / 2))
                 self._mesh_file.write(face.mesh.tobytes())
-                self.looks.setdefault(track, _Looks()).add(seen.view, face.mesh * np.float32(seen.scale))
+                self.looks.setdefault(track, _Looks()).add(
+                    seen.view, face.mesh * np.float32(seen.scale), face.embedding
+                )
                 self.last_track = max(self.last_track, track)
                 sides.append(max(width, height) * seen.scale)
             self.largest.append(max(sides))
@@ -196,13 +200,19 @@ class _Collected:
 
 @dataclass
 class _Looks:
-    """What a track's face looks like: looked at ever more seldom, so that long tracks cost little."""
+    """What a track's face looks like: looked at ever more seldom, so that long tracks cost little.
+
+    `embeddings`: those that the detector has taken; none where it has no recognition network.
+    """
 
     descriptions: list[np.ndarray] = field(default_factory=list)
+    embeddings: list[np.ndarray] = field(default_factory=list)
     _seen: int = 0
     _due: int = 0
 
-    def add(self, view: np.ndarray, mesh: np.ndarray) -> None:
+    def add(self, view: np.ndarray, mesh: np.ndarray, embedding: np.ndarray | None) -> None:
+        if embedding is not None:
+            self.embeddings.append(embedding)
         if self._seen == self._due:
             self.descriptions.append(describe_face(view, mesh))
             self._due += max(_LOOK_STEP, self._due // 2)
@@ -261,10 +271,13 @@ def _store(
     looks: Mapping[int, _Looks],
 ) -> None:
     tracks = np.unique(rows[:, 1]).astype(np.int64)
+    known = [looks[track] for track in tracks.tolist()]
+    measure = ARCFACE if known and all(look.embeddings for look in known) else LANDMARKS
+    described = [look.embeddings if measure is ARCFACE else look.descriptions for look in known]
     file = io.BytesIO()
     np.savez_compressed(
         file,
-        about=np.array(json.dumps(about)),
+        about=np.array(json.dumps({**about, "measure": measure.name})),
         pts=np.array(whole.pts, np.int64),
         cuts=np.array(whole.cuts, bool),
         frame=rows[:, 0].astype(np.int64),
@@ -272,7 +285,7 @@ def _store(
         area=rows[:, 2],
         centre=rows[:, 3:5],
         tracks=tracks,
-        descriptions=np.array([join_descriptions(looks[track].descriptions) for track in tracks.tolist()], np.float32),
+        descriptions=np.array([join_descriptions(seen) for seen in described], np.float32),
     )
     artifacts.put_artifact("analysis", key, [file.getvalue()])
 

@@ -68,7 +68,17 @@ class JobRun:
         faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
         job = replace(self.job, video=making.video)
         report = build_report(
-            job, options, known.info, render.timeline, segments, faces, engines, seconds, result, notes
+            job,
+            options,
+            known.info,
+            render.timeline,
+            render.encode,
+            segments,
+            faces,
+            engines,
+            seconds,
+            result,
+            notes,
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
@@ -98,7 +108,10 @@ class JobRun:
             with timed(seconds, "normalize"):
                 made = await find_mezzanine(self.stages, self.artifacts, video, Mezzanine(), metadata)
             video = made.digest
-        return Making(self.stages, self.artifacts, video, self.job.audio, options, metadata, self.progress, self._note)
+        job = self.job
+        return Making(
+            self.stages, self.artifacts, video, job.audio, options, metadata, self.progress, self._note, job.priority
+        )
 
     async def _note(self, message: str) -> None:
         if self.lease.segment is None:  # who leads the job tells

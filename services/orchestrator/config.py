@@ -7,6 +7,7 @@ from services.orchestrator.importing import ImportRules
 from services.orchestrator.records import Limits
 from services.orchestrator.webhook import WebhookRules
 from services.runtime.config import ConfigError, ServerConfig
+from services.runtime.tls import ClientKeys
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class OrchestratorConfig:
     detector: str = "127.0.0.1:50052"  # as for the decoder
     lipsync: str = "127.0.0.1:50053"  # as for the decoder
     restorer: str = "127.0.0.1:50054"  # as for the decoder
+    stages_ca: str = ""  # PEM file: who signed the stages' certificates; empty: they speak no TLS
     lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
     wait_seconds: float = 60.0  # so long work waits for a stage that has no replica ready
@@ -49,6 +51,13 @@ class OrchestratorConfig:
         unknown = set(self.roles.split(",")) - {"api", "worker"}
         if unknown:
             raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")
+
+    @property
+    def keys(self) -> ClientKeys | None:
+        """To the stages it shows the certificate that it shows to its clients."""
+        if not self.stages_ca:
+            return None
+        return ClientKeys(self.stages_ca, self.server.tls_certificate, self.server.tls_key)
 
     @property
     def limits(self) -> Limits:

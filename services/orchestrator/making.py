@@ -20,6 +20,7 @@ from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.excerpt import Excerpt
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.hardware import choose_encoder
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
 from services.orchestrator.inspecting import advise_on_speech
 from services.orchestrator.light import to_light
@@ -90,6 +91,7 @@ class Making:
     metadata: Metadata
     progress: Beacon
     note: Note
+    priority: int = 0
     excerpt: Excerpt | None = None
 
     async def get_ready(self, seconds: dict[str, float]) -> tuple[Known, dict[str, Any], RenderJob]:
@@ -163,27 +165,31 @@ class Making:
                 self.stages, self.artifacts, prepared, timeline, track, placed, expression, idle, self.metadata
             )
             mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
+        encode = EncodeSettings(
+            known.analysis.format,
+            timeline.frame_rate,
+            options.crf,
+            options.preset,
+            to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
+            codec=options.video_codec,
+            bit_rate=options.video_bit_rate,
+            max_lines=options.max_lines,
+            light=to_light(known.info.video),
+        )
+        if options.hardware == "auto":
+            encode = await in_thread(choose_encoder, encode)
         return RenderJob(
             source=self.video,
             pts=known.analysis.pts,
             time_base=known.analysis.time_base,
             mouths=mouths,
             timeline=timeline,
-            encode=EncodeSettings(
-                known.analysis.format,
-                timeline.frame_rate,
-                options.crf,
-                options.preset,
-                to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
-                codec=options.video_codec,
-                bit_rate=options.video_bit_rate,
-                max_lines=options.max_lines,
-                light=to_light(known.info.video),
-            ),
+            encode=encode,
             restorer_strength=options.restorer_strength,
             restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
+            priority=self.priority,
         )
 
     async def _inspect(self, audios: Sequence[str]) -> tuple[decoder_pb2.MediaInfo, dict[str, decoder_pb2.MediaInfo]]:

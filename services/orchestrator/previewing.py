@@ -74,7 +74,17 @@ class Previews:
     def _open(self, new: NewJob, excerpt: Excerpt) -> Making:
         # A mezzanine of the whole video would take longer than all the rest.
         options = replace(JobOptions.from_json(new.options), normalize=False)
-        return Making(self._stages, self._artifacts, new.video, new.audio, options, (), Beacon(), _tell_nobody, excerpt)
+        return Making(
+            self._stages,
+            self._artifacts,
+            new.video,
+            new.audio,
+            options,
+            (),
+            Beacon(),
+            _tell_nobody,
+            excerpt=excerpt,
+        )
 
     def _open_feed(self, render: RenderJob) -> FrameFeed:
         return FrameFeed(self._stages, render.source, render.pts, render.time_base, ())

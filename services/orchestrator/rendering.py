@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -64,6 +65,7 @@ class RenderJob:
     restorer_engine: str  # empty for the default
     expression: lipsync_pb2.Expression
     idle: Sequence[IdleMotion] = ()  # of a photo's heads, one after the other
+    priority: int = 0
 
 
 @dataclass
@@ -123,7 +125,7 @@ async def render_frames(
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
-            restore = partial(_restore, restorers, number, job.restorer_strength, report)
+            restore = partial(_restore, restorers, number, job, uuid.uuid4().hex, report)
             batches = work_ahead(synced, restore, lambda: min(restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
@@ -143,6 +145,7 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
         prepared_digest=mouth.prepared.digest,
         plan_digest=mouth.plan_digest,
         expression=job.expression,
+        priority=job.priority,
     )
     async with stages.stream("lipsync", "Sync", Packet(lipsync_pb2.SyncRequest(open=wanted)), metadata) as sync:
         for digest, read in ((mouth.prepared.digest, mouth.prepared.read), (mouth.plan_digest, lambda: mouth.plan)):
@@ -238,14 +241,23 @@ def _to_sync(mouth: int) -> ToPacket:
     return to_packet
 
 
-async def _restore(restorers: Dispatcher, mouth: int, strength: float, report: SegmentReport, batch: Batch) -> None:
+async def _restore(
+    restorers: Dispatcher, mouth: int, job: RenderJob, track: str, report: SegmentReport, batch: Batch
+) -> None:
+    """`track`: of this mouth in this segment, by which a restorer knows what it had before."""
     crops = [crop for _, _, crop in batch.patches(mouth)]
     if not crops:
         return
 
     def to_packet(sequence: int) -> Packet:
         message, payload = from_crops(sequence, crops)
-        request = restorer_pb2.RestoreRequest(crops=message, strength=strength, traceparent=traceparent)
+        request = restorer_pb2.RestoreRequest(
+            crops=message,
+            strength=job.restorer_strength,
+            traceparent=traceparent,
+            priority=job.priority,
+            track=track,
+        )
         return Packet(request, payload)
 
     with tracing.span("restore", items=len(crops)):

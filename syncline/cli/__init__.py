@@ -7,10 +7,12 @@ import typer
 
 from syncline.cli import batch, inspect, jobs, models, normalize, preview, run, top, up
 from syncline.cli._failures import FailingGroup
+from syncline.cli._server import use_tls
 
 app = typer.Typer(
     cls=FailingGroup,
     no_args_is_help=True,
+    callback=use_tls,
     pretty_exceptions_enable=False,
     help="A face video and a speech recording in, the same video with lips that say the speech out.",
 )

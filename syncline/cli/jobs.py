@@ -27,8 +27,8 @@ from syncline.cli._options import (
     parse_deadline,
 )
 from syncline.cli._output import open_output
+from syncline.cli._server import connect
 from syncline.cli._transfers import bring_job, queue_job, save
-from syncline.client import Client
 from syncline.types import Options
 
 
@@ -51,7 +51,7 @@ def submit(
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
-    with open_output(json) as output, Client(server, tenant) as client:
+    with open_output(json) as output, connect(server, tenant) as client:
         ends = parse_deadline(deadline)
         new = bring_job(client, video, audio, face, speaker or (), options, output, priority, ends, webhook)
         if validate_only:
@@ -75,7 +75,7 @@ def estimate(
     json: Json = False,
 ) -> None:
     """Tell what a job would cost, and what is wrong with its files, without queueing it."""
-    with open_output(json) as output, Client(server, tenant) as client:
+    with open_output(json) as output, connect(server, tenant) as client:
         new = bring_job(client, video, audio, face, speaker or (), options, output, priority)
         output.estimate(client.estimate(new))
 
@@ -87,7 +87,7 @@ def watch(
     json: Json = False,
 ) -> None:
     """Follow a job to its end; fails as the job does."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         for event in client.watch(full_name(job), after):
             output.event(event)
         client.result(full_name(job))
@@ -95,7 +95,7 @@ def watch(
 
 def get(job: JobOrBatch, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Show a job as it is now; of a batch, how many of its jobs there are in each state."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         if is_batch(job):
             output.batch(client.get_batch(job))
         else:
@@ -111,14 +111,14 @@ def list_(
     json: Json = False,
 ) -> None:
     """Show jobs, newest first."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         for job in islice(client.list(state or (), tenant, batch), limit):
             output.row(job)
 
 
 def cancel(job: JobOrBatch, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Stop a job, or those of a batch that have not ended."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         if is_batch(job):
             output.batch(client.cancel_batch(job))
         else:
@@ -127,7 +127,7 @@ def cancel(job: JobOrBatch, server: Server = DEFAULT_SERVER, json: Json = False)
 
 def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Queue a job that failed or was cancelled once more; what it had finished stays so."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         output.job(client.retry(full_name(job)))
 
 
@@ -138,14 +138,14 @@ def replay_webhook(
     json: Json = False,
 ) -> None:
     """Have a job's webhook told of its changes of state once more, with the same ids."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         client.replay_webhook(full_name(job), after)
         output.line(f"to be told again: {full_name(job)}", type="replayed", job=full_name(job))
 
 
 def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Make the server forget a job that has ended."""
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         client.delete(full_name(job))
         output.line(f"deleted {full_name(job)}", type="deleted", job=full_name(job))
 
@@ -153,5 +153,5 @@ def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) ->
 def download(job: JobName, out: Out, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Write a done job's video to OUT and its report beside it."""
     check_out(out)
-    with open_output(json) as output, Client(server) as client:
+    with open_output(json) as output, connect(server) as client:
         save(client, client.get(full_name(job)), out, output)

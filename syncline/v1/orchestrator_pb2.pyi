@@ -168,7 +168,7 @@ class TimeSpan(_message.Message):
     def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ...) -> None: ...
 
 class JobOptions(_message.Message):
-    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain", "lipsync_engine", "restorer_engine", "normalize")
+    __slots__ = ("sync_mode", "crf", "preset", "restorer_strength", "mouth_intensity", "smoothing", "closure_strength", "padding", "idle_motion", "face", "fps_mode", "frame_rate", "start", "end", "profile", "container", "video_codec", "video_bit_rate", "max_lines", "audio_codec", "background_audio", "background_gain", "source_gain", "lipsync_engine", "restorer_engine", "normalize", "hardware")
     SYNC_MODE_FIELD_NUMBER: _ClassVar[int]
     CRF_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +195,7 @@ class JobOptions(_message.Message):
     LIPSYNC_ENGINE_FIELD_NUMBER: _ClassVar[int]
     RESTORER_ENGINE_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_FIELD_NUMBER: _ClassVar[int]
+    HARDWARE_FIELD_NUMBER: _ClassVar[int]
     sync_mode: SyncMode
     crf: int
     preset: str
@@ -221,7 +222,8 @@ class JobOptions(_message.Message):
     lipsync_engine: str
     restorer_engine: str
     normalize: bool
-    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ..., lipsync_engine: _Optional[str] = ..., restorer_engine: _Optional[str] = ..., normalize: _Optional[bool] = ...) -> None: ...
+    hardware: str
+    def __init__(self, sync_mode: _Optional[_Union[SyncMode, str]] = ..., crf: _Optional[int] = ..., preset: _Optional[str] = ..., restorer_strength: _Optional[float] = ..., mouth_intensity: _Optional[float] = ..., smoothing: _Optional[float] = ..., closure_strength: _Optional[float] = ..., padding: _Optional[float] = ..., idle_motion: _Optional[float] = ..., face: _Optional[_Union[FaceChoice, _Mapping]] = ..., fps_mode: _Optional[_Union[FpsMode, str]] = ..., frame_rate: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., start: _Optional[float] = ..., end: _Optional[float] = ..., profile: _Optional[str] = ..., container: _Optional[str] = ..., video_codec: _Optional[str] = ..., video_bit_rate: _Optional[int] = ..., max_lines: _Optional[int] = ..., audio_codec: _Optional[str] = ..., background_audio: _Optional[str] = ..., background_gain: _Optional[float] = ..., source_gain: _Optional[float] = ..., lipsync_engine: _Optional[str] = ..., restorer_engine: _Optional[str] = ..., normalize: _Optional[bool] = ..., hardware: _Optional[str] = ...) -> None: ...
 
 class FaceChoice(_message.Message):
     __slots__ = ("index", "box", "reference")

@@ -287,7 +287,9 @@ async def _abort(context: Any, error: SynclineError | None) -> None:
 
 
 @contextmanager
-def serving(fake: FakeOrchestrator, address: str = "127.0.0.1:0") -> Iterator[str]:
+def serving(
+    fake: FakeOrchestrator, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> Iterator[str]:
     """The address of a real server on loopback, in a thread with an event loop of its own."""
     loop = asyncio.new_event_loop()
 
@@ -295,7 +297,7 @@ def serving(fake: FakeOrchestrator, address: str = "127.0.0.1:0") -> Iterator[st
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         add_OrchestratorServiceServicer_to_server(fake, server)
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-        bound = server.add_insecure_port(address)
+        bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         await server.start()
         return server, bound
 
