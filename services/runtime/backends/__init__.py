@@ -57,6 +57,7 @@ class BackendConfig:
 
     backend: str = "onnxruntime"  # or torch, tensorrt
     device: str = "cpu"  # or cuda, cuda:1, ...
+    provider: str = "cuda"  # of onnxruntime on a GPU; or tensorrt, which builds engines at the start
     precision: str = "fp32"  # or fp16; torch also does bf16
     compile: bool = False  # torch: compiled, with CUDA graphs on a GPU
     threads: int = 2  # of one inference on the CPU
@@ -70,6 +71,9 @@ class BackendConfig:
         _one_of("precision", self.precision, ("fp32", "fp16", "bf16") if self.backend == "torch" else ("fp32", "fp16"))
         if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
             raise ConfigError(f"DEVICE={self.device!r} is not cpu, cuda or cuda:1")
+        _one_of("provider", self.provider, ("cuda", "tensorrt"))
+        if self.provider == "tensorrt" and (self.backend != "onnxruntime" or self.device == "cpu"):
+            raise ConfigError("PROVIDER='tensorrt' is for BACKEND='onnxruntime' with a DEVICE that is cuda")
         if self.backend == "tensorrt" and self.device == "cpu":
             raise ConfigError("BACKEND='tensorrt' needs a DEVICE that is cuda")
         for name in ("threads", "max_batch_size", "instances"):

@@ -97,6 +97,15 @@ def _arcface(depth: int = 50, units: Sequence[int] = ()) -> Network:
     return Network("arcface", build, (Port("face", (3, 112, 112)),), (Port("embedding", (512,)),))
 
 
+def _bisenet() -> Network:
+    def build() -> Any:
+        from services.runtime.networks.bisenet import FaceMask
+
+        return FaceMask()
+
+    return Network("bisenet", build, (Port("face", (3, 512, 512)),), (Port("mask", (512, 512)),))
+
+
 _ARCFACE_UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}  # residual units of the four stages
 _NETWORKS: dict[str, Callable[..., Network]] = {
     "gfpgan": _gfpgan,
@@ -104,4 +113,5 @@ _NETWORKS: dict[str, Callable[..., Network]] = {
     "wav2lip": _wav2lip,
     "retinaface": _retinaface,
     "arcface": _arcface,
+    "bisenet": _bisenet,
 }
