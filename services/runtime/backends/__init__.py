@@ -35,14 +35,18 @@ class Port:
 class Network:
     """What a backend runs. `build` makes the torch.nn.Module of `services.runtime.networks`.
 
+    Without `build` the weights are an ONNX file, which holds the network itself; its inputs and outputs are known by
+    their order, as exporters name them differently. `one_by_one`: it takes no batches.
+
     `single`: submodules that stay in single precision when the rest does not, because their numbers decide.
     """
 
     name: str
-    build: Callable[[], Any]
+    build: Callable[[], Any] | None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     single: tuple[str, ...] = ()
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,11 @@ _BACKENDS = {"onnxruntime": "OnnxRuntimeBackend", "torch": "TorchBackend", "tens
 def load_backend(network: Network, weights: Weights, config: BackendConfig) -> Backend:
     """The network on the configured backend, loaded; built first where it has to be, which can take minutes.
 
-    Raises ConfigError when the backend's packages are not installed, Refusal MODEL_MISMATCH.
+    Raises ConfigError when the backend's packages are not installed, or cannot run an ONNX file as it is; Refusal
+    MODEL_MISMATCH.
     """
+    if network.build is None and (config.backend, config.precision) != ("onnxruntime", "fp32"):
+        raise ConfigError(f"{network.name} is an ONNX file: it needs BACKEND='onnxruntime' and PRECISION='fp32'")
     if config.device != "cpu":
         os.environ.setdefault("PYTORCH_ALLOC_CONF", _ALLOCATOR)  # read when PyTorch first allocates on the device
     try:

@@ -27,10 +27,12 @@ def cache_key(*facts: Any) -> str:
 
 
 def find_onnx(network: Network, weights: Weights, config: BackendConfig) -> Path:
-    """The exported file, made now unless it was made before: from then on PyTorch is not needed.
+    """The exported file, made now unless it was made before: from then on PyTorch is not needed. Or the weights' own.
 
     Half precision is in the graph itself, inputs and outputs are float32. Raises Refusal MODEL_MISMATCH.
     """
+    if network.build is None:
+        return weights.path
     path = cache_folder(config) / f"{network.name}-{cache_key(network.name, weights.sha256, config.precision)}.onnx"
     if not path.is_file():
         write_aside(path, lambda part: _export(network, weights, config.precision, part))
@@ -69,6 +71,7 @@ def _export(network: Network, weights: Weights, precision: str, path: Path) -> N
     from services.runtime.backends.precision import in_precision
     from services.runtime.networks.checkpoint import load_network
 
+    assert network.build is not None
     module = in_precision(load_network(network.build, weights.path), network, precision)
     ports = (*network.inputs, *network.outputs)
     axes = {

@@ -13,6 +13,7 @@ from services.runtime.backends import BackendConfig, Network, Weights
 from services.runtime.backends.export import cache_folder, cache_key, find_onnx, profile_shapes
 from services.runtime.backends.faults import to_fault
 from services.runtime.config import ConfigError
+from services.runtime.refusal import Refusal
 
 _log = structlog.get_logger("onnxruntime")
 _WORKSPACE_BYTES = 2 << 30
@@ -37,9 +38,19 @@ class OnnxRuntimeBackend:
             shutil.rmtree(engines)
             providers = _find_providers(network, config, engines)
             self._session = onnxruntime.InferenceSession(path, options, providers=providers)
-        self._names = [port.name for port in network.inputs]
+        _check(self._session, network, weights)
+        self._names = [port.name for port in self._session.get_inputs()]
+        self._one_by_one = network.one_by_one
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if not self._one_by_one:
+            return self._run(inputs)
+        runs = [self._run([array[place : place + 1] for array in inputs]) for place in range(len(inputs[0]))]
+        return [
+            np.stack([output.reshape(output.shape[-2:]) for output in outputs]) for outputs in zip(*runs, strict=True)
+        ]
+
+    def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         feeds = {name: np.ascontiguousarray(array, np.float32) for name, array in zip(self._names, inputs, strict=True)}
         try:
             outputs: list[np.ndarray] = self._session.run(None, feeds)
@@ -47,6 +58,20 @@ class OnnxRuntimeBackend:
         except Exception as error:
             fault = to_fault(error)
         raise fault
+
+
+def _check(session: Any, network: Network, weights: Weights) -> None:
+    """Raises Refusal MODEL_MISMATCH for an ONNX file with other inputs or outputs than the network's."""
+    found, wanted = (
+        (len(session.get_inputs()), len(session.get_outputs())),
+        (len(network.inputs), len(network.outputs)),
+    )
+    if found != wanted:
+        message = (
+            f"{weights.path.name} is no {network.name}: it has {found[0]} inputs and {found[1]} outputs, "
+            f"not {wanted[0]} and {wanted[1]}"
+        )
+        raise Refusal("MODEL_MISMATCH", message, path=weights.path)
 
 
 def _engine_folder(network: Network, weights: Weights, config: BackendConfig) -> Path:

@@ -2,7 +2,7 @@
 
 expected.json holds what the references (TencentARC/GFPGAN, sczhou/CodeFormer, Rudrabha/Wav2Lip,
 primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch,
-xinntao/facexlib; PyTorch 2.13, CPU) make
+xinntao/facexlib, Kedreamix/Linly-Talker; PyTorch 2.13, CPU) make
 of the weights and inputs of weights.py: the number of parameters and buffers and the SHA-256 of their sorted names and
 shapes; of every output its shape, mean, deviation and 24 of its numbers, at places drawn by RandomState(7). GFPGAN ran
 with its stored noise, CodeFormer with w = 0.5 and adaptive instance normalisation, as its inference does.
@@ -32,6 +32,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     "gfpgan": (gfpgan.GFPGANv1Clean, (seed_input((1, 3, 512, 512), 1),)),
     "codeformer": (codeformer.CodeFormer, (seed_input((1, 3, 512, 512), 2), torch.tensor([0.5]))),
     "wav2lip-96": (wav2lip.Wav2Lip, (MEL, seed_input((2, 6, 96, 96), 4, 0, 1))),
+    "wav2lip-256": (lambda: wav2lip.Wav2Lip(256), (MEL, seed_input((2, 6, 256, 256), 4, 0, 1))),
     "wav2lip-288": (lambda: wav2lip.Wav2Lip(288), (MEL, seed_input((2, 6, 288, 288), 4, 0, 1))),
     "sync-expert": (wav2lip.SyncExpert, (MEL_OF_EXPERT, seed_input((2, 15, 48, 96), 6, 0, 1))),
     "arcface-r50": (find_network("arcface", {"depth": 50}).build, (FACES,)),
