@@ -3,11 +3,13 @@
 import contextlib
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from syncline.errors import Cancelled, ServiceUnavailable, SynclineError, from_rpc_error
+from syncline.types import Tls
 from syncline.v1 import orchestrator_pb2_grpc
 
 # A server that does not answer a ping is gone. The ping timeout is what ends the connection: keepalive_timeout_ms has
@@ -36,6 +38,12 @@ PAUSES = {"wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.5}  # seconds
 
 # A stream is ended and taken up again after this time, so that one that hangs does not hang for ever. Unit: seconds.
 STREAM_SECONDS = 1800.0
+
+
+def read_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """Of the files as they are now. Raises OSError."""
+    names = (tls.root_certificates, tls.key, tls.certificate)
+    return grpc.ssl_channel_credentials(*(None if name is None else Path(name).read_bytes() for name in names))
 
 
 def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:

@@ -16,7 +16,7 @@
     │   ├── InvalidName             a digest or resource name is not of its form
     │   ├── InvalidBatch            a batch's size, shape or pixel format does not fit its stream
     │   ├── OutOfOrder              a stream's message came before or after its turn
-    │   ├── SourceForbidden         the server may not read that path or address
+    │   ├── SourceForbidden         the server may not use that path or address
     │   └── ChecksumMismatch        bytes do not have the digest they were announced with
     ├── NotFound                    NOT_FOUND
     │   ├── AssetNotFound
@@ -29,6 +29,7 @@
     │   ├── JobNotDone              the job has no result
     │   ├── JobNotEnded             the job waits or runs: cancel it first
     │   ├── JobDone                 the job is done: there is nothing to try again
+    │   ├── NoWebhook               nobody is told of the job
     │   ├── ModelMissing            a model file is not there; `make models` fetches it
     │   ├── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
     │   ├── ModelMismatch           a model file holds another network's weights, or none
@@ -44,6 +45,7 @@
     │   └── QuotaExceeded           the tenant has used up what it may
     ├── Unavailable                 UNAVAILABLE: try again
     │   ├── ServiceUnavailable      a service cannot be reached or broke off
+    │   ├── TlsFailed               server and client do not agree on TLS; do not retry
     │   └── ServerDraining          the server is shutting down; try another
     ├── Stalled                     DEADLINE_EXCEEDED: no answer in time
     ├── JobExpired                  DEADLINE_EXCEEDED: the job's deadline passed before it was done
@@ -146,7 +148,7 @@ class OutOfOrder(InvalidInput):
 
 
 class SourceForbidden(InvalidInput):
-    """The server may not read that path or address."""
+    """The server may not use that path or address."""
 
 
 class ChecksumMismatch(InvalidInput):
@@ -199,6 +201,10 @@ class JobNotEnded(FailedPrecondition):
 
 class JobDone(FailedPrecondition):
     """The job is done: there is nothing to try again."""
+
+
+class NoWebhook(FailedPrecondition):
+    """Nobody is told of the job."""
 
 
 class ModelMissing(FailedPrecondition):
@@ -271,6 +277,12 @@ class ServiceUnavailable(Unavailable):
     """A service cannot be reached or broke off."""
 
 
+class TlsFailed(Unavailable):
+    """The server's certificate is not one to trust, or it speaks no TLS."""
+
+    retryable = False
+
+
 class ServerDraining(Unavailable):
     """The server is shutting down; try another."""
 
@@ -324,6 +336,16 @@ _BY_CODE = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.INTERNAL: InternalError,
 }
+# Parts of what gRPC tells of a connection that did not come about, and what they mean.
+_TLS_FAILURES = {
+    "CERTIFICATE_VERIFY_FAILED: certificate has expired": "the server's certificate has expired",
+    "CERTIFICATE_VERIFY_FAILED": "nobody whom the client trusts has signed the server's certificate",
+    "Hostname Verification Check failed": "the server's certificate is for another name",
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS",
+    "Tls handshake failed": "the TLS handshake failed",
+}
+# All that a client is told by a server that takes TLS alone, or only clients with a certificate.
+_CLOSED = "Socket closed"
 _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -365,5 +387,11 @@ def from_rpc_error(error: grpc.RpcError) -> SynclineError:
     if status is not None:
         return from_status(status)
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
-    message = error.details() if hasattr(error, "details") else str(error)
-    return _BY_CODE.get(code, SynclineError)(message or str(code))
+    message = (error.details() if hasattr(error, "details") else str(error)) or str(code)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        for part, meaning in _TLS_FAILURES.items():
+            if part in message:
+                return TlsFailed(f"{meaning} ({message})")
+        if message.endswith(_CLOSED):
+            message += "; so does a server that wants TLS, or a certificate of the client"
+    return _BY_CODE.get(code, SynclineError)(message)

@@ -61,10 +61,16 @@ class Analysis:
         return (self.pts - self.pts[:1]) * float(self.time_base)
 
 
-def analysis_key(source: str, decoder: media_pb2.EngineInfo, detector: media_pb2.EngineInfo) -> str:
+def analysis_key(
+    source: str,
+    decoder: media_pb2.EngineInfo,
+    detector: media_pb2.EngineInfo,
+    part: tuple[Fraction, Fraction] | None = None,
+) -> str:
     """What an analysis was made from."""
     models = [model.sha256 for model in detector.models]
-    return json.dumps([VERSION, source, decoder.name, decoder.version, detector.name, detector.version, models])
+    facts = [VERSION, source, decoder.name, decoder.version, detector.name, detector.version, models]
+    return json.dumps(facts + ([] if part is None else [str(time) for time in part]))
 
 
 def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
@@ -88,15 +94,22 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
 
 
 async def analyse(
-    stages: Stages, artifacts: ArtifactStore, source: str, key: str, metadata: Metadata, report: Report
+    stages: Stages,
+    artifacts: ArtifactStore,
+    source: str,
+    key: str,
+    metadata: Metadata,
+    report: Report,
+    part: tuple[Fraction, Fraction] | None = None,
 ) -> Analysis:
-    """Decodes the whole source, finds its faces and keeps the result under `key`.
+    """Decodes the whole source, or what lies between two presentation times; finds its faces, keeps them under `key`.
 
     Stretches in which the small view shows no face, or only small ones, are looked at again in a larger one.
     """
     with artifacts.scratch() as first_path, artifacts.scratch() as second_path, artifacts.scratch() as mesh_path:
         with first_path.open("wb") as first_meshes, second_path.open("wb") as second_meshes:
-            async with stages.decode_frames(source, metadata) as reader:
+            begin, end = part or (None, None)
+            async with stages.decode_frames(source, metadata, begin, end) as reader:
                 size = (reader.format.width, reader.format.height)
                 if min(size) < 32:
                     message = f"the picture has {size[0]} x {size[1]} pixels; no face fits into it"
@@ -116,8 +129,8 @@ async def analyse(
                 }
             second = _Collected(second_meshes)
             stretches = _find_stretches(whole, max(size), reader.time_base)
-            for first, end in stretches:
-                await _look_again(stages, source, metadata, whole, second, (first, end), reader.time_base)
+            for first, last in stretches:
+                await _look_again(stages, source, metadata, whole, second, (first, last), reader.time_base, end)
         rows = await in_thread(_merge, whole, second, stretches, (first_path, second_path), mesh_path)
         artifacts.adopt_artifact("meshes", key, mesh_path)
     await in_thread(_store, artifacts, key, about, whole, rows, {**whole.looks, **second.looks})
@@ -134,10 +147,11 @@ async def _look_again(
     second: "_Collected",
     stretch: tuple[int, int],
     time_base: Fraction,
+    last: Fraction | None,
 ) -> None:
     first, end = stretch
     second.begin(first, whole.last_track)
-    until = whole.pts[end] * time_base if end < len(whole.pts) else None
+    until = whole.pts[end] * time_base if end < len(whole.pts) else last
     async with (
         stages.decode_frames(source, metadata, whole.pts[first] * time_base, until) as reader,
         FaceFinder(stages, reader, _LARGE_VIEW_SIDE, metadata) as finder,

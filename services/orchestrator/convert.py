@@ -51,7 +51,7 @@ _FPS_MODES = (pb.FPS_MODE_UNSPECIFIED, pb.FPS_MODE_PASSTHROUGH, pb.FPS_MODE_CFR)
 # Options that are words.
 _NAMES = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine"),
+    *("lipsync_engine", "restorer_engine", "hardware"),
 )
 
 
@@ -87,7 +87,7 @@ def to_new_job(job: pb.Job, tenant: str) -> NewJob:
     deadline = job.deadline.ToMilliseconds() if job.HasField("deadline") else None
     options = to_options(job)
     assets = tuple(list_assets(job, options))
-    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, assets)
+    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, job.webhook, assets)
 
 
 def to_filter(request: pb.ListJobsRequest) -> JobFilter:
@@ -211,6 +211,7 @@ def from_job(job: JobRecord) -> pb.Job:
         deadline=_to_timestamp(job.deadline) if job.deadline is not None else None,
         tenant=job.tenant,
         batch=f"batches/{job.batch}" if job.batch else "",
+        webhook=job.webhook,
     )
 
 

@@ -71,7 +71,8 @@ class ErrorRecord:
 class NewJob:
     """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED.
 
-    `assets`: digests of all files that the job needs, those that the options name as well.
+    `webhook`: address that is told of it, empty: the deployment's own; `assets`: digests of all files that the job
+    needs, those that the options name as well.
     """
 
     video: str  # digest
@@ -80,6 +81,7 @@ class NewJob:
     tenant: str = ""
     priority: int = 0
     deadline: int | None = None
+    webhook: str = ""
     assets: tuple[str, ...] = ()
 
 
@@ -113,6 +115,7 @@ class JobRecord:
     priority: int
     deadline: int | None
     batch: str | None
+    webhook: str
     progress: JobProgress
     plan: str | None
     result: Asset | None

@@ -22,6 +22,7 @@ from services.runtime.interceptors import CallInterceptor
 from services.runtime.metrics import READY, serve_metrics
 from services.runtime.process import keep_large_blocks, set_up_logging
 from services.runtime.refusal import Refusal
+from services.runtime.tls import make_server_credentials
 from services.runtime.tracing import set_up_tracing
 
 _log = structlog.get_logger("server")
@@ -47,13 +48,15 @@ class RunningServer:
     server: grpc.aio.Server
     health: health.aio.HealthServicer
     port: int
-    name: str
+    health_server: grpc.aio.Server | None
 
     async def stop(self, grace: float) -> None:
         """Says NOT_SERVING, lets running calls end within `grace` seconds, then stops."""
         READY.set(0)
         await self.health.enter_graceful_shutdown()
         await self.server.stop(grace)
+        if self.health_server is not None:  # last: probes are answered while calls end
+            await self.health_server.stop(0)
 
 
 class _Loading(grpc.GenericRpcHandler):
@@ -80,18 +83,22 @@ class Listener:
         self._loading = _Loading()
         self._server = grpc.aio.server(interceptors=[CallInterceptor()], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
+        self._health_server: grpc.aio.Server | None = None
         self.port = 0
 
     async def listen(self) -> None:
         """Port 0 takes a free one. Raises ConfigError when the port is taken."""
         logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_a_trace)
+        config = self._config
         self._server.add_generic_rpc_handlers((self._loading,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        address = f"{self._config.host}:{self._config.port}"
-        try:
-            self.port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {address}: is another process using it?") from error
+        credentials = make_server_credentials(config) if config.tls_certificate else None
+        self.port = _add_port(self._server, config.host, config.port, credentials)
+        if config.health_port:
+            self._health_server = grpc.aio.server(options=SERVER_OPTIONS)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._health_server)
+            _add_port(self._health_server, config.host, config.health_port, None)
+            await self._health_server.start()
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
 
@@ -104,10 +111,12 @@ class Listener:
         for name in ("", servicer.service_name):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         READY.set(1)
-        return RunningServer(self._server, self._health, self.port, servicer.service_name)
+        return RunningServer(self._server, self._health, self.port, self._health_server)
 
     async def close(self) -> None:
         await self._server.stop(0)
+        if self._health_server is not None:
+            await self._health_server.stop(0)
 
 
 async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
@@ -115,6 +124,16 @@ async def start(servicer: Servicer, config: ServerConfig) -> RunningServer:
     listener = Listener(config)
     await listener.listen()
     return await listener.offer(servicer)
+
+
+def _add_port(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    address = f"{host}:{port}"
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}: is another process using it?") from error
 
 
 def _is_worth_a_trace(record: logging.LogRecord) -> bool:
@@ -196,6 +215,7 @@ async def _load_aside(load: Callable[[Any], Servicer], config: Any, stopping: as
 
     threading.Thread(target=work, name="load", daemon=True).start()
     stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({loaded, stop}, return_when=asyncio.FIRST_COMPLETED)
+    waited: list[asyncio.Future[Any]] = [loaded, stop]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
     return loaded.result() if loaded.done() else None

@@ -31,7 +31,7 @@ class Cluster:
         self.data.mkdir(parents=True)
         self.names = [*STAGES, "api", *(f"worker{number + 1}" for number in range(workers))]
         self._database = database
-        self._ports = dict(zip(self.names, _free_ports(len(self.names)), strict=True))
+        self._ports = dict(zip(self.names, free_ports(len(self.names)), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -66,6 +66,7 @@ class Cluster:
             "ORCHESTRATOR_LEASE_SECONDS": str(LEASE_SECONDS),
             "ORCHESTRATOR_SEGMENT_SECONDS": str(self._segment_seconds),
             "ORCHESTRATOR_STALL_SECONDS": "5",
+            "ORCHESTRATOR_FREE_BYTES": "0",
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-P", "-m", f"services.{stage}"]
@@ -104,7 +105,7 @@ def await_serving(address: str, name: str) -> None:
     raise AssertionError(f"{name} is not ready")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for taken in sockets:
