@@ -18,6 +18,7 @@ from syncline._channel import (
     CHANNEL_OPTIONS,
     PAUSES,
     STREAM_SECONDS,
+    call_span,
     is_retryable,
     make_metadata,
     make_stub,
@@ -242,7 +243,8 @@ class Client:
                     question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
                 )
 
-        return question.convert(self._retry(is_retryable, ask))
+        with call_span(question.method):
+            return question.convert(self._retry(is_retryable, ask))
 
     def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
         for _ in self._follow(_protocol.Download(arriving, on_progress)):

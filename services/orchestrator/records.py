@@ -71,7 +71,8 @@ class ErrorRecord:
 class NewJob:
     """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED.
 
-    `assets`: digests of all files that the job needs, those that the options name as well.
+    `assets`: digests of all files that the job needs, those that the options name as well. `trace`: W3C traceparent of
+    the call, where its caller traces.
     """
 
     video: str  # digest
@@ -81,6 +82,7 @@ class NewJob:
     priority: int = 0
     deadline: int | None = None
     assets: tuple[str, ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class JobRecord:
     priority: int
     deadline: int | None
     batch: str | None
+    trace: str
     progress: JobProgress
     plan: str | None
     result: Asset | None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import grpc
@@ -26,6 +27,7 @@ from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
+from services.runtime.tracing import callers_trace
 from syncline.v1 import orchestrator_pb2 as pb
 from syncline.v1 import orchestrator_pb2_grpc
 
@@ -83,6 +85,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
             await inspect_all(self._stages, new)
             return pb.CreateJobResponse(job=request.job)
         await in_thread(self._artifacts.check_room)
+        new = replace(new, trace=callers_trace(context.invocation_metadata() or ()))
         job = await in_thread(self._store.create_job, new, request.request_id or None)
         return pb.CreateJobResponse(job=from_job(job))
 
