@@ -112,7 +112,8 @@ async def render_segment(
             batches = work_ahead(synced, restore, lambda: min(restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
-                await in_thread(_paste_and_encode, batch, encoder, report)
+                with tracing.span("encode", frames=len(batch.shown)):
+                    await in_thread(_paste_and_encode, batch, encoder, report)
                 report.seconds["render"] = time.monotonic() - begun
                 yield report
         if encoder.frame_count != span.frame_count:
