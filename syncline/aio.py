@@ -42,6 +42,7 @@ from syncline.types import (
     NewJob,
     Options,
     Person,
+    Preview,
     Speaker,
     Tls,
 )
@@ -96,14 +97,15 @@ class AsyncClient:
         speakers: Iterable[Speaker] = (),
         priority: int = 0,
         deadline: datetime | None = None,
+        webhook: str = "",
         **options: Unpack[Options],
     ) -> Job:
         """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
         Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
-        not done by its deadline fails.
+        not done by its deadline fails. `webhook`: https address that is told of it, instead of the server's own.
         """
-        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers), webhook)
         return await self._ask(_protocol.create_job(new, request_id))
 
     async def check(self, job: NewJob) -> None:
@@ -113,6 +115,16 @@ class AsyncClient:
     async def estimate(self, job: NewJob) -> Estimate:
         """What the job would cost on this server. Raises as `check`."""
         return await self._ask(_protocol.estimate_job(job))
+
+    async def preview(self, job: NewJob, path: FileName, *, at: float = 0.0, seconds: float | None = None) -> Preview:
+        """Writes what the job would make to `path`, by a few seconds of work: a PNG of the frame at `at`, or a video.
+
+        The PNG shows the frame as it would be, and beside it what was pasted in and the landmarks gone by. With
+        `seconds`, up to 10, the video's begin is made. Raises as `check`.
+        """
+        made = await self._ask(_protocol.preview_job(job, at, seconds))
+        await self._save(made.asset, path)
+        return made
 
     async def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
         """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
@@ -148,6 +160,10 @@ class AsyncClient:
     async def retry(self, job: Job | str) -> Job:
         """Queues a job that failed or was cancelled once more; what it had finished stays so."""
         return await self._ask(_protocol.retry_job(job))
+
+    async def replay_webhook(self, job: Job | str, after_event: int = 0) -> None:
+        """Has the job's webhook told once more of its changes of state, from the one after `after_event` on."""
+        await self._ask(_protocol.replay_webhook(job, after_event))
 
     async def delete(self, job: Job | str) -> None:
         """Makes the server forget a job that has ended."""
@@ -198,9 +214,7 @@ class AsyncClient:
         """
         asset = file if isinstance(file, Asset) else await self.upload(file)
         made = await self._ask(_protocol.normalize_asset(asset, options))
-        with NewFile(Path(path)) as target:
-            await self._fetch(Arriving(made, target.file), None)
-            await asyncio.to_thread(target.keep)
+        await self._save(made, path)
         return made
 
     async def run(
@@ -257,6 +271,11 @@ class AsyncClient:
 
         with call_span(question.method):
             return question.convert(await self._retry(is_retryable, ask))
+
+    async def _save(self, asset: Asset, path: FileName) -> None:
+        with NewFile(Path(path)) as target:
+            await self._fetch(Arriving(asset, target.file), None)
+            await asyncio.to_thread(target.keep)
 
     async def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
         async for _ in self._follow(_protocol.Download(arriving, on_progress)):

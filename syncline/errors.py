@@ -16,7 +16,7 @@
     │   ├── InvalidName             a digest or resource name is not of its form
     │   ├── InvalidBatch            a batch's size, shape or pixel format does not fit its stream
     │   ├── OutOfOrder              a stream's message came before or after its turn
-    │   ├── SourceForbidden         the server may not read that path or address
+    │   ├── SourceForbidden         the server may not use that path or address
     │   └── ChecksumMismatch        bytes do not have the digest they were announced with
     ├── NotFound                    NOT_FOUND
     │   ├── AssetNotFound
@@ -29,6 +29,7 @@
     │   ├── JobNotDone              the job has no result
     │   ├── JobNotEnded             the job waits or runs: cancel it first
     │   ├── JobDone                 the job is done: there is nothing to try again
+    │   ├── NoWebhook               nobody is told of the job
     │   ├── ModelMissing            a model file is not there; `make models` fetches it
     │   ├── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
     │   ├── ModelMismatch           a model file holds another network's weights, or none
@@ -147,7 +148,7 @@ class OutOfOrder(InvalidInput):
 
 
 class SourceForbidden(InvalidInput):
-    """The server may not read that path or address."""
+    """The server may not use that path or address."""
 
 
 class ChecksumMismatch(InvalidInput):
@@ -200,6 +201,10 @@ class JobNotEnded(FailedPrecondition):
 
 class JobDone(FailedPrecondition):
     """The job is done: there is nothing to try again."""
+
+
+class NoWebhook(FailedPrecondition):
+    """Nobody is told of the job."""
 
 
 class ModelMissing(FailedPrecondition):

@@ -146,6 +146,7 @@ class Options(TypedDict, total=False):
     background_gain: float | None
     source_gain: float | None
     normalize: bool | None
+    hardware: Literal["auto", "off"] | None
 
 
 class MezzanineOptions(TypedDict, total=False):
@@ -187,6 +188,7 @@ class JobOptions:
     background_gain: float | None = None  # decibels
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
     normalize: bool | None = None  # the video's standard mezzanine is made first
+    hardware: str | None = None  # auto or off: whether a graphics card's encoder may be taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ class Job:
     deadline: datetime | None = None
     tenant: str = ""
     batch: str = ""  # "batches/" and an identifier, of the batch it belongs to
+    webhook: str = ""  # who is told of it; empty: the server's own webhook, if it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,7 @@ class NewJob:
     priority: int = 0
     deadline: datetime | None = None
     speakers: tuple[Speaker, ...] = ()
+    webhook: str = ""  # https address that is told of the job, instead of the server's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +264,14 @@ class Estimate:
     result_bytes: int  # 0 when nothing was measured yet
     jobs_ahead: int
     measured_jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a job would make: a PNG of one frame, as it would be and with what was done drawn in; or a short video."""
+
+    asset: Asset
+    outcomes: tuple[str, ...]  # of a frame: what was done to the mouth of each person driven, or no_face
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,4 +10,5 @@ from services.runtime.config import ServerConfig
 class DecoderConfig:
     store: Path  # the artifact store's folder, as the orchestrator's; only read
     engine: str = "pyav"  # by name; one that is unknown fails the start and lists those there are
+    hardware: bool = True  # an NVIDIA card decodes where there is one, as exactly as software; false: never
     server: ServerConfig = ServerConfig(port=50051)

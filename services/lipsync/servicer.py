@@ -8,8 +8,8 @@ import grpc
 from services.lipsync import convert
 from services.lipsync.blobs import BlobCache
 from services.lipsync.engines import Engine, PrepareSettings
-from services.runtime.convert import from_crops, from_engine_info, to_crops
-from services.runtime.engine import choose_engine
+from services.runtime.convert import from_crops, from_engine_info, to_crops, to_priority
+from services.runtime.engine import Caller, choose_engine
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
@@ -105,6 +105,8 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         wanted = await stream.read_open()
         engine = choose_engine(wanted.engine, self._engines)
         expression = convert.to_expression(wanted.expression)
+        job = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
+        caller = Caller(str(job), to_priority(wanted.priority))
         blobs, missing = self._blobs.find(wanted.prepared_digest, wanted.plan_digest)
         opened = pb.SyncOpened(
             terms=grant_terms(engine.info, wanted.transports),
@@ -119,7 +121,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         async for _, packet in stream.packets("crops"):
             sequence = packet.message.crops.sequence
             crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-            synced, errors = split_refused(await in_thread(rendering.sync_batch, crops), sequence)
+            synced, errors = split_refused(await in_thread(rendering.sync_batch, crops, caller), sequence)
             for error in errors:
                 yield Packet(pb.SyncResponse(error=error))
             stream.answered(len(crops), len(errors))

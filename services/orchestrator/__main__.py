@@ -35,10 +35,10 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
     if "worker" in config.roles:
         seconds = (config.lease_seconds, config.segment_seconds, config.turn_seconds)
         background.append(Worker(store, artifacts, stages, *seconds))
-    if "api" in config.roles and config.webhook:
-        background.append(Webhook(store, config.webhook, config.webhook_secret))
-    rules = config.import_rules
-    servicer = OrchestratorServicer(store, artifacts, stages, rules, background, api="api" in config.roles)
+    if "api" in config.roles and (config.webhook or config.webhook_hosts):
+        background.append(Webhook(store, config.webhook_rules, config.webhook_secret))
+    rules = (config.import_rules, config.webhook_rules)
+    servicer = OrchestratorServicer(store, artifacts, stages, *rules, background, api="api" in config.roles)
     database = Database(config.database_url)
     REGISTRY.register(StagesCollector(stages))
     REGISTRY.register(BacklogCollector(database))
@@ -46,4 +46,4 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
 
 
 if __name__ == "__main__":
-    serve("orchestrator", OrchestratorConfig, load)
+    serve("orchestrator", OrchestratorConfig, load, in_loop=True)

@@ -5,6 +5,7 @@ import grpc
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import from_batch, to_batch_id, to_new_job, to_tenant
 from services.orchestrator.store import JobStore
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
@@ -15,6 +16,7 @@ _MAX_BATCH = 1000  # jobs
 class BatchCalls:
     _store: JobStore
     _artifacts: ArtifactStore
+    _webhooks: WebhookRules
 
     async def CreateBatch(
         self, request: pb.CreateBatchRequest, context: grpc.aio.ServicerContext
@@ -26,6 +28,7 @@ class BatchCalls:
         for number, wanted in enumerate(request.jobs):
             try:
                 jobs.append(to_new_job(wanted, tenant))
+                self._webhooks.check(jobs[-1].webhook)
                 for digest in jobs[-1].assets:
                     self._artifacts.path_of(digest)
             except Refusal as refusal:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from services.orchestrator.importing import ImportRules
 from services.orchestrator.records import Limits
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.config import ConfigError, ServerConfig
 from services.runtime.tls import ClientKeys
 
@@ -32,6 +33,7 @@ class OrchestratorConfig:
     import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
     import_bytes: int = 20 << 30  # most that one import may have
     webhook: str = ""  # address that is told of every change of a job's state; empty: none
+    webhook_hosts: str = ""  # of the https addresses that jobs may name to be told instead; as import_hosts
     webhook_secret: str = ""  # what its messages are signed with
     keep_days: float = 30.0  # for which ended jobs, their results, and uploads not used since are kept
     free_bytes: int = 1 << 30  # of the store's disk that uploads and new jobs leave free
@@ -44,8 +46,8 @@ class OrchestratorConfig:
     def __post_init__(self) -> None:
         if self.webhook and not self.webhook.startswith(("https://", "http://")):
             raise ConfigError(f"ORCHESTRATOR_WEBHOOK={self.webhook!r} is no web address")
-        if self.webhook and not self.webhook_secret:
-            raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what ORCHESTRATOR_WEBHOOK is told is signed")
+        if (self.webhook or self.webhook_hosts) and not self.webhook_secret:
+            raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what webhooks are told is signed")
         unknown = set(self.roles.split(",")) - {"api", "worker"}
         if unknown:
             raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")
@@ -63,9 +65,17 @@ class OrchestratorConfig:
 
     @property
     def import_rules(self) -> ImportRules:
-        hosts = tuple(host.strip().lower() for host in self.import_hosts.split(",") if host.strip())
-        return ImportRules(Path(self.import_root) if self.import_root else None, hosts, self.import_bytes)
+        root = Path(self.import_root) if self.import_root else None
+        return ImportRules(root, _split_hosts(self.import_hosts), self.import_bytes)
+
+    @property
+    def webhook_rules(self) -> WebhookRules:
+        return WebhookRules(self.webhook, _split_hosts(self.webhook_hosts))
 
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{(self.store / 'jobs.db').absolute()}"
+
+
+def _split_hosts(names: str) -> tuple[str, ...]:
+    return tuple(host.strip().lower() for host in names.split(",") if host.strip())

@@ -12,7 +12,6 @@ from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.asset_calls import AssetCalls
 from services.orchestrator.batch_calls import BatchCalls
 from services.orchestrator.convert import (
-    from_estimate,
     from_event,
     from_job,
     to_filter,
@@ -20,11 +19,14 @@ from services.orchestrator.convert import (
     to_new_job,
     to_tenant,
 )
-from services.orchestrator.estimating import estimate, inspect_all
+from services.orchestrator.estimating import inspect_all
 from services.orchestrator.importing import ImportRules
+from services.orchestrator.previewing import Previews
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
+from services.orchestrator.trial_calls import TrialCalls
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from services.runtime.tracing import callers_trace
@@ -41,7 +43,7 @@ class BackgroundTask(Protocol):
         ...
 
 
-class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
+class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
     service_name = "syncline.v1.OrchestratorService"
 
     def __init__(
@@ -50,15 +52,18 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         artifacts: ArtifactStore,
         stages: Stages,
         imports: ImportRules,
+        webhooks: WebhookRules,
         background: Sequence[BackgroundTask],
         api: bool = True,
     ) -> None:
         self._imports = imports
+        self._webhooks = webhooks
         self._background = background
         self._api = api
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
+        self._previews = Previews(stages, artifacts)
 
     def register(self, server: grpc.aio.Server) -> None:
         if self._api:  # a worker by itself serves nothing but its health
@@ -80,6 +85,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         new = to_new_job(request.job, to_tenant(context))
         for digest in new.assets:
             self._artifacts.path_of(digest)
+        self._webhooks.check(new.webhook)
         await self._stages.check_engines(new.options)
         if request.validate_only:
             await inspect_all(self._stages, new)
@@ -88,17 +94,6 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         new = replace(new, trace=callers_trace(context.invocation_metadata() or ()))
         job = await in_thread(self._store.create_job, new, request.request_id or None)
         return pb.CreateJobResponse(job=from_job(job))
-
-    async def EstimateJob(
-        self, request: pb.EstimateJobRequest, context: grpc.aio.ServicerContext
-    ) -> pb.EstimateJobResponse:
-        new = to_new_job(request.job, to_tenant(context))
-        for digest in new.assets:
-            self._artifacts.path_of(digest)
-        facts = await inspect_all(self._stages, new)
-        costs = await in_thread(self._store.latest_costs)
-        ahead = await in_thread(self._store.count_ahead, new)
-        return from_estimate(estimate(facts, costs), ahead)
 
     async def GetJob(self, request: pb.GetJobRequest, context: grpc.aio.ServicerContext) -> pb.GetJobResponse:
         job = await in_thread(self._store.get_job, to_job_id(request.name))
@@ -138,3 +133,11 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: grpc.aio.ServicerContext) -> pb.DeleteJobResponse:
         await in_thread(self._store.delete_job, to_job_id(request.name))
         return pb.DeleteJobResponse()
+
+    async def ReplayWebhook(
+        self, request: pb.ReplayWebhookRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ReplayWebhookResponse:
+        job = await in_thread(self._store.get_job, to_job_id(request.name))
+        self._webhooks.find_target(job)
+        await in_thread(self._store.replay_news, job.id, request.after_event)
+        return pb.ReplayWebhookResponse()

@@ -61,12 +61,23 @@ class Source:
 
 
 async def find_analysis(
-    stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata, report: Report
+    stages: Stages,
+    artifacts: ArtifactStore,
+    source: str,
+    metadata: Metadata,
+    report: Report,
+    part: tuple[Fraction, Fraction] | None = None,
 ) -> tuple[str, Analysis]:
-    """The analysis of a source and its key; made now unless it is kept."""
-    key = analysis_key(source, await stages.engine("decoder"), await stages.engine("detector"))
-    analysis = await in_thread(load_analysis, artifacts, key)
-    return key, analysis or await analyse(stages, artifacts, source, key, metadata, report)
+    """The analysis of a source and its key; made now unless it is kept.
+
+    `part`: presentation times, seconds, between which it is enough where that of the whole is not kept.
+    """
+    engines = await stages.engine("decoder"), await stages.engine("detector")
+    for kept in dict.fromkeys((None, part)):
+        key = analysis_key(source, *engines, kept)
+        if (analysis := await in_thread(load_analysis, artifacts, key)) is not None:
+            return key, analysis
+    return key, await analyse(stages, artifacts, source, key, metadata, report, part)
 
 
 async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata) -> np.ndarray:
@@ -87,11 +98,15 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
 
 
 def place_speech(artifacts: ArtifactStore, digest: str, speech: np.ndarray, start: float, samples: int) -> np.ndarray:
-    """The speech begun at `start` seconds, silence before and after it, so many samples long; mapped from a file."""
+    """The speech begun at `start` seconds, silence before and after it, so many samples long; mapped from a file.
+
+    A `start` below 0 leaves out its begin.
+    """
     first = min(round(start * SPEECH_RATE), samples)
+    key = json.dumps([digest, SPEECH_RATE, first, samples])
+    speech, first = speech[max(-first, 0) :], max(first, 0)
     if not first and len(speech) >= samples:
         return speech[:samples]
-    key = json.dumps([digest, SPEECH_RATE, first, samples])
     path = artifacts.artifact_path("placed_speech", key)
     if not path.is_file():
         with artifacts.scratch() as scratch:
@@ -176,7 +191,7 @@ async def _crop_batches(
     begin = int(source.analysis.pts[0]) * source.analysis.time_base
     waiting: list[Crop] = []
     sequence = passed = 0
-    async with stages.decode_frames(source.digest, metadata, None, begin + Fraction(_PREPARE_SECONDS)) as reader:
+    async with stages.decode_frames(source.digest, metadata, begin, begin + Fraction(_PREPARE_SECONDS)) as reader:
         async for frames in reader:
             waiting += await in_thread(_cut, frames, pts_to_frame, source.track)
             passed += len(frames)

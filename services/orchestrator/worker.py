@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.attempt import JobRun
 from services.orchestrator.leases import claim, give_back, record_error, while_held
-from services.orchestrator.making import JobRun
 from services.orchestrator.metrics import ATTEMPTS
 from services.orchestrator.progress import Beacon
 from services.orchestrator.records import JobRecord, Lease

@@ -30,7 +30,7 @@ def make_server_credentials(config: ServerConfig) -> grpc.ServerCredentials:
             _log.error("the certificate stays as it was", error=str(error))
             return None
 
-    return grpc.dynamic_ssl_server_credentials(read(), read_again, bool(config.tls_client_ca))
+    return grpc.dynamic_ssl_server_credentials(read(), read_again, bool(config.tls_client_ca))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

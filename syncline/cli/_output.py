@@ -24,7 +24,7 @@ from syncline.cli._text import (
     row_of_job,
 )
 from syncline.errors import SynclineError
-from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person
+from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person, Preview
 
 
 class Output(AbstractContextManager["Output"]):
@@ -59,6 +59,10 @@ class Output(AbstractContextManager["Output"]):
 
     def normalized(self, path: Path, digest: str) -> None:
         self.line(f"wrote {path}", type="mezzanine", path=path, digest=digest)
+
+    def previewed(self, path: Path, made: Preview) -> None:
+        done = f": {', '.join(made.outcomes)}" if made.outcomes else ""
+        self.line(f"wrote {path}{done}", type="preview", path=path, outcomes=made.outcomes)
 
     def event(self, event: JobEvent) -> None:
         self.line(describe_event(event), type="event", event=event)

@@ -1,6 +1,6 @@
 """The commands on jobs of a running server."""
 
-from pathlib import Path
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -9,6 +9,7 @@ from syncline.cli._job_options import takes_job_options
 from syncline.cli._options import (
     DEFAULT_SERVER,
     Audio,
+    Deadline,
     Face,
     JobName,
     Json,
@@ -16,16 +17,17 @@ from syncline.cli._options import (
     Priority,
     Server,
     Speakers,
-    Speech,
     Tenant,
     Video,
+    Webhook,
     check_out,
     full_name,
+    parse_deadline,
 )
 from syncline.cli._output import open_output
 from syncline.cli._server import connect
-from syncline.cli._transfers import queue_job, save, upload
-from syncline.types import NewJob, Options
+from syncline.cli._transfers import bring_job, queue_job, save
+from syncline.types import Options
 
 
 @takes_job_options
@@ -37,37 +39,54 @@ def submit(
     *,
     options: Options,
     priority: Priority = 0,
+    deadline: Deadline = None,
+    webhook: Webhook = "",
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Tell what is wrong with options and files; queue nothing.")
+    ] = False,
     server: Server = DEFAULT_SERVER,
     tenant: Tenant = "",
     json: Json = False,
 ) -> None:
     """Queue a job and return at once."""
     with open_output(json) as output, connect(server, tenant) as client:
-        output.job(queue_job(client, video, audio, face, speaker or (), options, output, priority))
+        ends = parse_deadline(deadline)
+        new = bring_job(client, video, audio, face, speaker or (), options, output, priority, ends, webhook)
+        if validate_only:
+            client.check(new)
+            output.line("the job can be queued", type="valid")
+        else:
+            output.job(queue_job(client, new))
 
 
 @takes_job_options
 def estimate(
     video: Video,
-    audio: Speech,
+    audio: Audio = None,
+    face: Face = "auto",
+    speaker: Speakers = None,
     *,
     options: Options,
+    priority: Priority = 0,
     server: Server = DEFAULT_SERVER,
     tenant: Tenant = "",
     json: Json = False,
 ) -> None:
     """Tell what a job would cost, and what is wrong with its files, without queueing it."""
     with open_output(json) as output, connect(server, tenant) as client:
-        uploaded, heard = (upload(client, path, f"upload {path.name}", output) for path in (video, audio))
-        if (background := options.get("background_audio")) is not None:
-            options["background_audio"] = upload(client, Path(str(background)), "upload background audio", output)
-        output.estimate(client.estimate(NewJob(uploaded, heard, options)))
+        new = bring_job(client, video, audio, face, speaker or (), options, output, priority)
+        output.estimate(client.estimate(new))
 
 
-def watch(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+def watch(
+    job: JobName,
+    after: Annotated[int, typer.Option(min=0, help="Number of the last event seen: go on behind it.")] = 0,
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
     """Follow a job to its end; fails as the job does."""
     with open_output(json) as output, connect(server) as client:
-        for event in client.watch(full_name(job)):
+        for event in client.watch(full_name(job), after):
             output.event(event)
         client.result(full_name(job))
 
@@ -82,12 +101,13 @@ def list_(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be given again.")] = None,
     tenant: Annotated[str, typer.Option(help="Only this tenant's jobs.")] = "",
     batch: Annotated[str, typer.Option(help="Only this batch's jobs.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
     """Show jobs, newest first."""
     with open_output(json) as output, connect(server) as client:
-        for job in client.list(state or (), tenant, batch):
+        for job in islice(client.list(state or (), tenant, batch), limit):
             output.row(job)
 
 
@@ -101,6 +121,18 @@ def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> 
     """Queue a job that failed or was cancelled once more; what it had finished stays so."""
     with open_output(json) as output, connect(server) as client:
         output.job(client.retry(full_name(job)))
+
+
+def replay_webhook(
+    job: JobName,
+    after: Annotated[int, typer.Option(min=0, help="Number of the last event that need not be told again.")] = 0,
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
+    """Have a job's webhook told of its changes of state once more, with the same ids."""
+    with open_output(json) as output, connect(server) as client:
+        client.replay_webhook(full_name(job), after)
+        output.line(f"to be told again: {full_name(job)}", type="replayed", job=full_name(job))
 
 
 def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

@@ -66,6 +66,7 @@ class Cluster:
             "ORCHESTRATOR_LEASE_SECONDS": str(LEASE_SECONDS),
             "ORCHESTRATOR_SEGMENT_SECONDS": str(self._segment_seconds),
             "ORCHESTRATOR_STALL_SECONDS": "5",
+            "ORCHESTRATOR_FREE_BYTES": "0",
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-P", "-m", f"services.{stage}"]

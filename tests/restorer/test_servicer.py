@@ -221,7 +221,7 @@ class Counting:
     def __init__(self, engine: ClassicRestorer) -> None:
         self.info, self._engine, self.batches = engine.info, engine, 0
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, *rest: object) -> list[Crop]:
         self.batches += 1
         return self._engine.restore(crops, strength)
 

@@ -180,6 +180,11 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         del self.jobs[request.name]
         return pb.DeleteJobResponse()
 
+    async def PreviewJob(self, request: Any, context: Any) -> Any:
+        await self._begin("PreviewJob", request, context)
+        outcomes = [] if request.WhichOneof("part") == "seconds" else ["synced"]
+        return pb.PreviewJobResponse(asset=self.put(VIDEO), outcomes=outcomes)
+
     async def EstimateJob(self, request: Any, context: Any) -> Any:
         await self._begin("EstimateJob", request, context)
         return pb.EstimateJobResponse(

@@ -117,6 +117,40 @@ def test_job_commands(
     assert (missing.exit_code, missing.stderr) == (1, "JOB_NOT_FOUND: there is no job 'jobs/none'\n")
 
 
+def test_preview_of_a_frame_and_of_the_begin(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    frame, begin = tmp_path / "frame.png", tmp_path / "begin.webm"
+    shown = invoke("preview", video, audio, "-o", frame, "--at", 2.5, "--crf", 20, "--server", server)
+    assert shown.stdout.splitlines()[-1] == f"wrote {frame}: synced"
+    assert invoke("preview", video, audio, "-o", begin, "--server", server).exit_code == 0
+    assert frame.read_bytes() == begin.read_bytes() == VIDEO
+    first, second = fake.requests_of("PreviewJob")
+    assert (first.time, first.job.options.crf, second.seconds, second.job.options.container) == (2.5, 20, 3, "webm")
+    assert invoke("preview", video, audio, "-o", begin, "--at", 1, "--server", server).exit_code == 2
+    assert invoke("preview", video, audio, "-o", frame, "--seconds", 1, "--server", server).exit_code == 2
+
+
+def test_submit_with_a_deadline_or_only_checked(server: str, fake: FakeOrchestrator, video: Path, audio: Path) -> None:
+    checked = invoke("submit", video, audio, "--validate-only", "--server", server)
+    assert checked.stdout.splitlines()[-1] == "the job can be queued"
+    assert fake.requests_of("CreateJob")[0].validate_only
+    assert invoke("submit", video, audio, "--deadline", "2030-01-02T03:04:05Z", "--server", server).exit_code == 0
+    assert fake.requests_of("CreateJob")[1].job.deadline.ToJsonString() == "2030-01-02T03:04:05Z"
+    assert invoke("submit", video, audio, "--deadline", "soon", "--server", server).exit_code == 2
+
+
+def test_watch_goes_on_behind_an_event_and_a_list_ends_early(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path
+) -> None:
+    for _ in range(3):
+        submitted = invoke("submit", video, audio, "--server", server, "--json")
+    job = lines_of(submitted)[-1]["job"]["name"]
+    assert invoke("watch", job, "--after", 2, "--server", server, "--json").exit_code == 0
+    assert fake.requests_of("WatchJob")[0].after_event == 2
+    assert len(lines_of(invoke("list", "--limit", 1, "--server", server, "--json"))) == 1
+
+
 def test_retry_delete_estimate_and_filters(
     server: str, fake: FakeOrchestrator, video: Path, audio: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,11 +9,10 @@ import math
 import numpy as np
 
 from services.detector.config import DetectorConfig
-from services.detector.engines import TrackSettings
 from services.detector.engines._anchors import decode, suppress
+from services.detector.engines._identity import Recognizer
 from services.detector.engines._networks import Detection, FaceNetworks
 from services.detector.engines._region import Region, cut_region, region_of_box, to_picture, widen
-from services.detector.engines._tracker import FaceTracker
 from services.detector.engines.blazeface import DETECTION_MODEL, MESH_MODEL, BlazeFace
 from services.runtime.backends import Backend
 from services.runtime.engine import EngineInfo
@@ -65,23 +64,22 @@ class RetinaFaceNetworks(FaceNetworks):
 class RetinaFaceDetector(BlazeFace):
     """Engine of services.detector.engines. Safe to call from several threads. `most`: pictures in one batch."""
 
-    def __init__(self, backend: Backend, info: EngineInfo, threads: int, most: int) -> None:
+    def __init__(
+        self, backend: Backend, info: EngineInfo, threads: int, most: int, recognizer: Recognizer | None = None
+    ) -> None:
         self.info = info
         self._networks = RetinaFaceNetworks(backend, threads, most)
-
-    def open_tracker(self, settings: TrackSettings) -> FaceTracker:
-        return FaceTracker(self._networks, settings)
+        self._recognizer = recognizer
 
 
-def load_retinaface(config: DetectorConfig) -> RetinaFaceDetector:
+def load_retinaface(config: DetectorConfig, recognizer: Recognizer | None = None) -> RetinaFaceDetector:
     """Raises ConfigError, and Refusal MODEL_MISSING, MODEL_ALTERED, MODEL_MISMATCH, MODEL_FORBIDDEN."""
     backend, info = load_model(config.retinaface_model, "retinaface", config.network, config.allow_noncommercial)
     backend.run([np.zeros((1, 3, _NEAR_SIDE, _NEAR_SIDE), np.float32)])  # warmed
     version = "-".join([VERSION, config.network.backend, config.network.precision])
-    models = (info, model_info(DETECTION_MODEL), model_info(MESH_MODEL))
-    return RetinaFaceDetector(
-        backend, EngineInfo("retinaface", version, models), config.threads, config.network.max_batch_size
-    )
+    models = (info, model_info(DETECTION_MODEL), model_info(MESH_MODEL), *([recognizer.info] if recognizer else []))
+    engine = EngineInfo("retinaface", version, models)
+    return RetinaFaceDetector(backend, engine, config.threads, config.network.max_batch_size, recognizer)
 
 
 def _to_detection(corners: np.ndarray, score: float, five: np.ndarray, region: Region, side: int) -> Detection:

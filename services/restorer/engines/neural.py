@@ -2,8 +2,9 @@
 
 Around the network: the face is cut as FFHQ's are (_alignment.py), restored together with the faces of whoever else is
 waiting, matched to its own colours, and what changed - not the picture, which resampling would soften - goes back by
-the inverse warp within a feathered mask. Two things keep a video calm: alignment and strength are smoothed over the
-frames of a batch, and a face that comes back as somebody else's is blended towards the one that went in.
+the inverse warp within a feathered mask. Two things keep a video calm: alignment and strength are smoothed over time,
+across batches where the caller keeps the past, and a face that comes back as somebody else's is blended towards the
+one that went in.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,16 @@ import cv2
 import numpy as np
 
 from services.restorer.config import RestorerConfig
-from services.restorer.engines._alignment import align, find_five_points, smooth_over_time
+from services.restorer.engines import Past
+from services.restorer.engines._alignment import REACH, align_to_ffhq, smooth_over_time
+from services.runtime.alignment import find_five_points
 from services.runtime.batching import Batcher
 from services.runtime.config import ConfigError
-from services.runtime.engine import EngineInfo, ModelInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import Crop
 from services.runtime.networks.catalogue import find_network, load_model, model_options
 
-VERSION = "1"
+VERSION = "2"
 _OUTSIDE = (132, 133, 135)  # RGB beyond the crop, as the networks were shown it
 _FEATHER = 1 / 20  # of the face's side, over which the mask fades, twice that far from its border
 _COARSE = 32  # pixels of the picture in which identity is compared: form and proportions, no texture
@@ -39,21 +42,28 @@ class NeuralRestorer:
         self._batcher, self._side, self._constants = batcher, side, list(constants)
         self._feather = _make_feather(side)
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(
+        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
+    ) -> list[Crop]:
         seen = [place for place, crop in enumerate(crops) if crop.landmarks is not None and crop.pixels[..., 3].any()]
         answered = list(crops)
         if strength <= 0 or not seen:
             return answered
-        frames = [crops[place].frame for place in seen]
+        past = past or Past()
+        frames = np.array([crops[place].frame for place in seen], np.int64)
         points = np.array([find_five_points(crops[place].landmarks) for place in seen])  # type: ignore[arg-type]
-        matrices = np.array([align(five, self._side) for five in smooth_over_time(points, frames)])
+        smooth = smooth_over_time(points, frames, past.points, past.frames)
+        matrices = np.array([align_to_ffhq(five, self._side) for five in smooth])
         faces = [self._cut(crops[place], matrix) for place, matrix in zip(seen, matrices, strict=True)]
-        outputs = self._batcher.run([[_to_network(face), *self._constants] for face in faces], owner)
+        outputs = self._batcher.run([[_to_network(face), *self._constants] for face in faces], caller)
         restored = [_match_colours(_from_network(output), face) for (output,), face in zip(outputs, faces, strict=True)]
         trust = np.array([_trust(new, face) for new, face in zip(restored, faces, strict=True)])
-        for place, matrix, face, new, share in zip(
-            seen, matrices, faces, restored, strength * smooth_over_time(trust, frames), strict=True
-        ):
+        shares = strength * smooth_over_time(trust, frames, past.trust, past.frames)
+        past.frames, past.points, past.trust = (
+            np.concatenate([before, now])[-REACH:]
+            for before, now in ((past.frames, frames), (past.points, points), (past.trust, trust))
+        )
+        for place, matrix, face, new, share in zip(seen, matrices, faces, restored, shares, strict=True):
             answered[place] = self._paste(crops[place], matrix, (new - face) * (self._feather * share)[..., None])
         return answered
 

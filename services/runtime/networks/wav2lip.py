@@ -11,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MEL_STEPS = 16
-MEL_BANDS = 80
-
 
 class _Conv(nn.Module):
     """Convolution, batch norm, ReLU; `residual` adds the input before the ReLU."""

@@ -18,7 +18,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the neural group is not installed")
 
-from services.runtime.networks import arcface, codeformer, gfpgan, retinaface, wav2lip  # noqa: E402
+from services.runtime.networks import codeformer, gfpgan, retinaface, wav2lip  # noqa: E402
+from services.runtime.networks.catalogue import find_network  # noqa: E402
 from tests.runtime.networks.weights import seed_input, seed_state  # noqa: E402
 
 EXPECTED = json.loads((Path(__file__).parent / "expected.json").read_text())
@@ -32,8 +33,8 @@ NETWORKS: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     "wav2lip-96": (wav2lip.Wav2Lip, (MEL, seed_input((2, 6, 96, 96), 4, 0, 1))),
     "wav2lip-288": (lambda: wav2lip.Wav2Lip(288), (MEL, seed_input((2, 6, 288, 288), 4, 0, 1))),
     "sync-expert": (wav2lip.SyncExpert, (MEL_OF_EXPERT, seed_input((2, 15, 48, 96), 6, 0, 1))),
-    "arcface-r50": (arcface.iresnet50, (FACES,)),
-    "arcface-r100": (arcface.iresnet100, (FACES,)),
+    "arcface-r50": (find_network("arcface", {"depth": 50}).build, (FACES,)),
+    "arcface-r100": (find_network("arcface", {"depth": 100}).build, (FACES,)),
     "retinaface-mobilenet": (retinaface.retinaface_mobilenet, (PICTURE,)),
     "retinaface-resnet50": (retinaface.retinaface_resnet50, (PICTURE,)),
 }
