@@ -109,7 +109,8 @@ async def render_segment(
     with SegmentEncoder(path, job.encode) as encoder:
         async with contextlib.aclosing(render_frames(stages, feed, job, span, metadata, report)) as batches:
             async for batch in batches:
-                await in_thread(_paste_and_encode, batch, encoder, report)
+                with tracing.span("encode", frames=len(batch.shown)):
+                    await in_thread(_paste_and_encode, batch, encoder, report)
                 report.seconds["render"] = time.monotonic() - begun
                 yield report
         if encoder.frame_count != span.frame_count:
