@@ -84,9 +84,9 @@ def compare(name: str, device: str, batches: Sequence[int], floors: dict[torch.d
             if label == EAGER:
                 wanted, eager_seconds = found, seconds
             floor = work * batch / floors[torch.float16 if "fp16" in label or "trt" in label else torch.float32]
-            beside = (
-                "" if wanted is None else f"PSNR {psnr(found, wanted):5.1f} dB {eager_seconds / seconds:5.2f}x eager"
-            )
+            beside = ""
+            if wanted is not None:
+                beside = f"PSNR {psnr(found, wanted):5.1f} dB {eager_seconds / seconds:5.2f}x eager"
             print(
                 f"{name:22s} batch {batch:2d}  {label:17s} {seconds / batch * 1000:8.2f} ms/face "
                 f"{batch / seconds:8.1f} faces/s {measure_memory(device)} {seconds / floor:6.1f}x floor  {beside}",
