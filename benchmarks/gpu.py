@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="default: all")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     arguments = parser.parse_args()
     if arguments.device != "cpu" and not torch.cuda.is_available():
         raise SystemExit(
@@ -52,10 +53,17 @@ def main() -> None:
     floors = {kind: measure_floor(arguments.device, kind) for kind in (torch.float32, torch.float16)}
     for name in arguments.names or NETWORKS:
         with TemporaryDirectory() as folder:
-            compare(name, arguments.device, arguments.batches, floors, Path(folder))
+            compare(name, arguments.device, arguments.batches, arguments.steps, floors, Path(folder))
 
 
-def compare(name: str, device: str, batches: Sequence[int], floors: dict[torch.dtype, float], folder: Path) -> None:
+def compare(
+    name: str,
+    device: str,
+    batches: Sequence[int],
+    steps: Sequence[str],
+    floors: dict[torch.dtype, float],
+    folder: Path,
+) -> None:
     network = find_network(*NETWORKS[name])
     state = make_state(network)
     weights = save(state, folder, name)
@@ -63,9 +71,9 @@ def compare(name: str, device: str, batches: Sequence[int], floors: dict[torch.d
     work = count_operations(network, eager)
     runs: dict[str, Callable[[Sequence[np.ndarray]], list[np.ndarray]]] = {EAGER: eager.run}
     base = BackendConfig(backend="torch", device=device, cache=str(folder), max_batch_size=max(batches))
-    for label, settings in STEPS.items():
+    for label in steps:
         try:
-            runs[label] = load_backend(network, weights, replace(base, **settings)).run  # type: ignore[arg-type]
+            runs[label] = load_backend(network, weights, replace(base, **STEPS[label])).run  # type: ignore[arg-type]
         except (ConfigError, RuntimeError) as error:
             print(f"{name:22s} {label}: left out: {str(error).partition(chr(10))[0]}")
     for batch in batches:
@@ -84,9 +92,9 @@ def compare(name: str, device: str, batches: Sequence[int], floors: dict[torch.d
             if label == EAGER:
                 wanted, eager_seconds = found, seconds
             floor = work * batch / floors[torch.float16 if "fp16" in label or "trt" in label else torch.float32]
-            beside = (
-                "" if wanted is None else f"PSNR {psnr(found, wanted):5.1f} dB {eager_seconds / seconds:5.2f}x eager"
-            )
+            beside = ""
+            if wanted is not None:
+                beside = f"PSNR {psnr(found, wanted):5.1f} dB {eager_seconds / seconds:5.2f}x eager"
             print(
                 f"{name:22s} batch {batch:2d}  {label:17s} {seconds / batch * 1000:8.2f} ms/face "
                 f"{batch / seconds:8.1f} faces/s {measure_memory(device)} {seconds / floor:6.1f}x floor  {beside}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.runtime.backends import BackendConfig, Network, Weights
-from services.runtime.models import models_folder
+from services.runtime.models import file_digest, models_folder
 
 _VERSION = 1  # of the networks' code and of how they are exported; other files are made anew
 _OPSET = 20
@@ -27,16 +27,23 @@ def cache_key(*facts: Any) -> str:
 
 
 def find_onnx(network: Network, weights: Weights, config: BackendConfig) -> Path:
-    """The exported file, made now unless it was made before: from then on PyTorch is not needed. Or the weights' own.
+    """The exported file, made now unless a sound one is kept: from then on PyTorch is not needed. Or the weights' own.
 
     Half precision is in the graph itself, inputs and outputs are float32. Raises Refusal MODEL_MISMATCH.
     """
     if network.build is None:
         return weights.path
     path = cache_folder(config) / f"{network.name}-{cache_key(network.name, weights.sha256, config.precision)}.onnx"
-    if not path.is_file():
+    record = path.with_suffix(".sha256")
+    if not path.is_file() or not record.is_file() or file_digest(path) != record.read_text():
         write_aside(path, lambda part: _export(network, weights, config.precision, part))
+        digest = file_digest(path)
+        write_aside(record, lambda part: _write_text(part, digest))
     return path
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 def profile_shapes(network: Network, config: BackendConfig) -> dict[str, tuple[tuple[int, ...], ...]]:

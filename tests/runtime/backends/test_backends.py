@@ -104,6 +104,17 @@ def test_an_exported_network_needs_no_torch_again(folder: Path, monkeypatch: pyt
     assert np.array_equal(load_backend(network, weights, config).run(inputs)[0], opened.run(inputs)[0])
 
 
+def test_an_exported_network_that_was_damaged_is_exported_again(folder: Path) -> None:
+    network = NETWORKS["gfpgan"]
+    open_backend("onnxruntime", network, folder)
+    for path in (folder / "cache").glob("gfpgan-*.onnx"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :])
+    inputs = make_inputs(network, 1)
+    (found,), (wanted,) = open_backend("onnxruntime", network, folder).run(inputs), run_plain(network, inputs)
+    assert relative_error(found, wanted) < 1e-4
+
+
 @pytest.fixture(params=VERSIONS)
 def tensorrt(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for left in (folder / "cache").glob("*.engine"):  # the exported networks stay
