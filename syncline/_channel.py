@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from syncline.errors import Cancelled, ServiceUnavailable, SynclineError, from_rpc_error
+from syncline.errors import Cancelled, InternalError, ServiceUnavailable, SynclineError, from_rpc_error
 from syncline.types import Tls
 from syncline.v1 import orchestrator_pb2_grpc
 
@@ -48,6 +48,10 @@ def read_credentials(tls: Tls) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(*(None if name is None else Path(name).read_bytes() for name in names))
 
 
+# What gRPC itself says of a message that was sent when the call had just ended.
+_WRITTEN_TOO_LATE = "Internal error from Core"
+
+
 def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
     stub: Any = orchestrator_pb2_grpc.OrchestratorServiceStub  # generated without types
     return stub(channel)
@@ -62,6 +66,20 @@ def _caller_trace() -> list[tuple[str, str]]:
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     return list(carrier.items())
+
+
+@contextlib.contextmanager
+def call_span(method: str) -> Iterator[None]:
+    """A span of the caller's trace around a call with all its retries, where the caller traces with OpenTelemetry."""
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        yield
+        return
+    tracer = trace.get_tracer("syncline")
+    name = f"syncline.v1.OrchestratorService/{method}"
+    with tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT):
+        yield
 
 
 def make_metadata(tenant: str, job: str = "") -> list[tuple[str, str]]:
@@ -80,6 +98,8 @@ def own_errors() -> Iterator[None]:
         cancelled = type(failure) is Cancelled and not _says_why(error)  # by a server that stops: another may be there
         if cancelled or error.details() == _NOT_SENT:
             failure = ServiceUnavailable("the server broke off the call")
+        if type(failure) is InternalError and failure.message == _WRITTEN_TOO_LATE:
+            failure = ServiceUnavailable("the call ended while it was written to")
         raise failure from error
 
 

@@ -19,6 +19,7 @@ from syncline._channel import (
     CHANNEL_OPTIONS,
     PAUSES,
     STREAM_SECONDS,
+    call_span,
     is_retryable,
     make_metadata,
     make_stub,
@@ -268,7 +269,8 @@ class AsyncClient:
                     question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
                 )
 
-        return question.convert(await self._retry(is_retryable, ask))
+        with call_span(question.method):
+            return question.convert(await self._retry(is_retryable, ask))
 
     async def _save(self, asset: Asset, path: FileName) -> None:
         with NewFile(Path(path)) as target:

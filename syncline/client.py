@@ -18,6 +18,7 @@ from syncline._channel import (
     CHANNEL_OPTIONS,
     PAUSES,
     STREAM_SECONDS,
+    call_span,
     is_retryable,
     make_metadata,
     make_stub,
@@ -256,7 +257,8 @@ class Client:
                     question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
                 )
 
-        return question.convert(self._retry(is_retryable, ask))
+        with call_span(question.method):
+            return question.convert(self._retry(is_retryable, ask))
 
     def _save(self, asset: Asset, path: FileName) -> None:
         with NewFile(Path(path)) as target:

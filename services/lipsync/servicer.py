@@ -14,6 +14,7 @@ from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
 from services.runtime.streams import ServerStream, blob_chunks, grant_terms, in_thread, split_refused
+from services.runtime.tracing import span
 from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
 from syncline.v1 import lipsync_pb2_grpc, media_pb2
@@ -57,7 +58,8 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
                 await in_thread(preparation.add_crops, crops)
                 stream.answered(len(crops))
             yield Packet(pb.PrepareResponse(credit=_CREDIT))
-        prepared = await in_thread(preparation.finish)
+        with span("finish", method="Prepare"):
+            prepared = await in_thread(preparation.finish)
         yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
         for chunk, payload in blob_chunks(prepared.blob):
             yield Packet(pb.PrepareResponse(prepared=chunk), payload)
@@ -92,7 +94,8 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             yield Packet(pb.PlanResponse(credit=_CREDIT))
         if points != wanted.frame_count:
             raise Refusal("OUT_OF_ORDER", f"the track has {points} frames where open said {wanted.frame_count}")
-        plan = await in_thread(planning.finish)
+        with span("finish", method="Plan"):
+            plan = await in_thread(planning.finish)
         for chunk, payload in blob_chunks(plan):
             yield Packet(pb.PlanResponse(plan=chunk), payload)
         yield Packet(pb.PlanResponse(completed=stream.completed()))

@@ -72,7 +72,7 @@ class NewJob:
     """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED.
 
     `webhook`: address that is told of it, empty: the deployment's own; `assets`: digests of all files that the job
-    needs, those that the options name as well.
+    needs, those that the options name as well; `trace`: W3C traceparent of the call, where its caller traces.
     """
 
     video: str  # digest
@@ -83,6 +83,7 @@ class NewJob:
     deadline: int | None = None
     webhook: str = ""
     assets: tuple[str, ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class JobRecord:
     priority: int
     deadline: int | None
     batch: str | None
+    trace: str
     webhook: str
     progress: JobProgress
     plan: str | None

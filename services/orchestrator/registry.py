@@ -174,6 +174,7 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
         "audio": new.audio,
         "options": encode_json(new.options),
         "tenant": new.tenant,
+        "trace": new.trace,
         "batch": batch,
         "lane": -new.priority,
         "turn": find_turn(tx, new.tenant, -new.priority),

@@ -67,6 +67,7 @@ def to_job(row: Row) -> JobRecord:
         priority=-row["lane"],
         deadline=row["deadline"],
         batch=row["batch"],
+        trace=row["trace"],
         webhook=row["webhook"],
         progress=to_progress(row["progress"]),
         plan=row["plan"],

@@ -41,6 +41,7 @@ job = Table(
     Column("options", Text, nullable=False),
     Column("tenant", String(64), nullable=False, default=""),
     Column("batch", String(32)),
+    Column("trace", String(64), nullable=False, default=""),  # W3C traceparent of the call that made it
     Column("lane", Integer, nullable=False, default=0),  # minus the priority: the lowest goes first
     Column("turn", BigInteger, nullable=False, default=0),  # within the lane: the lowest goes first
     Column("deadline", BigInteger),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import grpc
@@ -28,6 +29,7 @@ from services.orchestrator.trial_calls import TrialCalls
 from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
+from services.runtime.tracing import callers_trace
 from syncline.v1 import orchestrator_pb2 as pb
 from syncline.v1 import orchestrator_pb2_grpc
 
@@ -89,6 +91,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_
             await inspect_all(self._stages, new)
             return pb.CreateJobResponse(job=request.job)
         await in_thread(self._artifacts.check_room)
+        new = replace(new, trace=callers_trace(context.invocation_metadata() or ()))
         job = await in_thread(self._store.create_job, new, request.request_id or None)
         return pb.CreateJobResponse(job=from_job(job))
 
