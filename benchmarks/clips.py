@@ -10,10 +10,14 @@ CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
 CLIP, SPEECH = CLIPS / "talking" / "azure_1080_delivering.mp4", CLIPS / "speech" / "en_jfk.flac"
 RATE = 25  # frames per second of the clips made
 _SPEECH_RATE = 16000  # hertz
+_GRAIN = 4  # code values of luma, at most
 
 
 def scale_clip(source: Path, target: Path, width: int, height: int, count: int, bit_rate: int | None = None) -> Path:
-    """`count` frames of the clip, again from its begin where it is shorter; `bit_rate`: bits per second."""
+    """`count` frames of the clip, again from its begin where it is shorter.
+
+    `bit_rate`: bits per second, with the grain of a camera's sensor, without which a clip has no use for many.
+    """
     options = {"preset": "ultrafast", **({} if bit_rate else {"crf": "20"})}
     with av.open(str(source)) as given, av.open(str(target), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options=options)
@@ -25,6 +29,8 @@ def scale_clip(source: Path, target: Path, width: int, height: int, count: int, 
             given.seek(0)
             for picture in given.decode(video=0):
                 scaled = picture.reformat(width, height, "yuv420p")
+                if bit_rate:
+                    scaled = _add_grain(scaled, done)
                 scaled.pts, scaled.time_base = done, Fraction(1, RATE)
                 scaled.pict_type = 0  # the coder chooses
                 container.mux(stream.encode(scaled))
@@ -33,6 +39,14 @@ def scale_clip(source: Path, target: Path, width: int, height: int, count: int, 
                     break
         container.mux(stream.encode(None))
     return target
+
+
+def _add_grain(picture: av.VideoFrame, number: int) -> av.VideoFrame:
+    samples = picture.to_ndarray()
+    luma = samples[: picture.height]
+    grain = np.random.default_rng(number).integers(-_GRAIN, _GRAIN, luma.shape, np.int8, endpoint=True)
+    luma[:] = np.clip(luma + grain.astype(np.int16), 16, 235)
+    return av.VideoFrame.from_ndarray(samples, "yuv420p")
 
 
 def repeat_speech(source: Path, target: Path, seconds: float) -> Path:

@@ -161,10 +161,10 @@ def print_tables(figures: dict[str, Figures]) -> None:
 
 def print_aims(figures: dict[str, Figures]) -> None:
     """What a round says of each aim; of several rounds the medians."""
-    table = Table("aim", "clip", "at most", "found")
+    table = Table("aim", "clip", "at most", "found", "")
 
     def add(aim: str, name: str, most: float, found: float) -> None:
-        table.add_row(aim, name, f"{most:.2f}", f"{found:.2f}", style=None if found <= most else "bold")
+        table.add_row(aim, name, f"{most:.2f}", f"{found:.2f}", "" if found <= most else "missed")
 
     def speed(name: str, step: str) -> float:
         return statistics.median(figures[name].speed[step])

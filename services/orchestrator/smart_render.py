@@ -70,19 +70,21 @@ def find_copies(
 
 
 def _list_groups(path: Path, pts: np.ndarray, settings: EncodeSettings) -> Iterator[Run]:
-    """Of source frames: those of each closed group that begins with an IDR picture."""
+    """Of source frames: those of each closed group that begins with an IDR picture and can be found by seeking."""
     with av.open(str(path.absolute()), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
         if stream.codec_context.name != _CODEC or stream.codec_context.extradata != _read_headers(settings):
             return
         packets = [(packet.pts, _is_idr(packet)) for packet in container.demux(stream) if packet.size]
+        begin, depth = stream.start_time or 0, stream.codec_context.reorder_depth
     times = np.array([time for time, _ in packets if time is not None], np.int64)
     order = np.sort(times)
-    if len(packets) != len(pts) or not np.array_equal(order - order[0], pts - pts[0]):
+    if len(packets) != len(pts) or not np.array_equal(order - begin, pts - pts[0]):
         return  # the decoder shows other frames than the file holds
     starts = [place for place, (_, is_idr) in enumerate(packets) if is_idr]
     for start, after in zip(starts, [*starts[1:], len(packets)], strict=True):
-        if (np.sort(times[start:after]) == order[start:after]).all():
+        found = after - start > depth  # demuxers seek by decoding time: of shorter ones the next would be found
+        if found and (np.sort(times[start:after]) == order[start:after]).all():
             yield start, after - start
 
 
