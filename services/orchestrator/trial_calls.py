@@ -36,6 +36,8 @@ class TrialCalls:
         new = to_new_job(request.job, tenant)
         for digest in new.assets:
             self._artifacts.path_of(digest)
+        await self._stages.check_engines(new.options)
+        await in_thread(self._artifacts.check_room)
         await in_thread(self._store.check_room, tenant, 0)
         if request.WhichOneof("part") == "seconds":
             preview = await self._previews.show_begin(new, round(request.seconds, 6))
