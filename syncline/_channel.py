@@ -38,6 +38,8 @@ PAUSES = {"wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.5}  # seconds
 
 # A stream is ended and taken up again after this time, so that one that hangs does not hang for ever. Unit: seconds.
 STREAM_SECONDS = 1800.0
+# What grpc.aio makes of a call that ended while a message was being sent; how it ended is lost.
+_NOT_SENT = "Internal error from Core"
 
 
 def read_credentials(tls: Tls) -> grpc.ChannelCredentials:
@@ -93,7 +95,8 @@ def own_errors() -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         failure = from_rpc_error(error)
-        if type(failure) is Cancelled and not _says_why(error):  # by a server that stops: another may be there
+        cancelled = type(failure) is Cancelled and not _says_why(error)  # by a server that stops: another may be there
+        if cancelled or error.details() == _NOT_SENT:
             failure = ServiceUnavailable("the server broke off the call")
         if type(failure) is InternalError and failure.message == _WRITTEN_TOO_LATE:
             failure = ServiceUnavailable("the call ended while it was written to")

@@ -17,10 +17,10 @@ from services.orchestrator.records import JobRecord, Lease, Phase, SegmentRecord
 from services.orchestrator.rendering import RenderJob
 from services.orchestrator.report import build_report
 from services.orchestrator.segments import SegmentRenderer
+from services.orchestrator.smart_render import cut_around
 from services.orchestrator.soundtrack import NO_SOURCE_SOUND
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
-from services.orchestrator.timeline import cut_segments
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 
@@ -51,9 +51,16 @@ class JobRun:
         seconds: dict[str, float] = {}
         making = await self._open(seconds)
         known, engines, render = await making.get_ready(seconds)
-        plan_digest, spans = digest_of(render, engines), cut_segments(render.timeline, self.segment_seconds)
+        spans = cut_around(render.timeline, render.copies, self.segment_seconds)
         pixels = render.encode.format.width * render.encode.format.height
-        await tell(self.store.plan_segments, self.lease, plan_digest, spans, float(render.timeline.duration), pixels)
+        await tell(
+            self.store.plan_segments,
+            self.lease,
+            digest_of(render, engines),
+            spans,
+            float(render.timeline.duration),
+            pixels,
+        )
         with timed(seconds, "render"):
             self.progress.enter(Phase.RENDER, render.timeline.frame_count)
             await self._renderer.render_all(render, self.lease, self.turn_seconds)
@@ -68,17 +75,7 @@ class JobRun:
         faces = report_faces(known.analysis, known.cast, [prepared.summary for prepared in known.prepared], segments)
         job = replace(self.job, video=making.video)
         report = build_report(
-            job,
-            options,
-            known.info,
-            render.timeline,
-            render.encode,
-            segments,
-            faces,
-            engines,
-            seconds,
-            result,
-            notes,
+            job, options, known.info, render.timeline, render.encode, segments, faces, engines, seconds, result, notes
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])

@@ -36,7 +36,8 @@ def _vp9(deadline: str, *speeds: int) -> tuple[Mapping[str, str], ...]:
 
 # The options keep the bytes the same whatever machine encodes: numbers of threads never depend on its cores.
 VIDEO_CODECS: Mapping[str, VideoCodec] = {
-    "h264": VideoCodec("libx264", 18, 51, _presets("preset", *PRESETS), _ALL),
+    # stitchable: parameter sets that depend on neither quality nor content.
+    "h264": VideoCodec("libx264", 18, 51, _presets("preset", *PRESETS), _ALL, {"x264-params": "stitchable=1"}),
     "hevc": VideoCodec(
         "libx265",
         20,

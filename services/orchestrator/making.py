@@ -17,19 +17,17 @@ from services.orchestrator.artifacts import ArtifactStore, Asset
 from services.orchestrator.assembling import CopiedSound, EncodedSound, SoundTrack, assemble
 from services.orchestrator.casting import Cast, Casting
 from services.orchestrator.convert import to_expression
-from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.excerpt import Excerpt
 from services.orchestrator.faces import SpeakerTrack
-from services.orchestrator.hardware import choose_encoder
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
 from services.orchestrator.inspecting import advise_on_speech
-from services.orchestrator.light import to_light
 from services.orchestrator.options import JobOptions
-from services.orchestrator.planning import find_plan, plan_timeline, speech_duration
+from services.orchestrator.planning import find_plan, plan_encoding, plan_timeline, speech_duration
 from services.orchestrator.progress import Beacon, timed
 from services.orchestrator.records import Phase
 from services.orchestrator.rendering import Mouth, RenderJob
 from services.orchestrator.report import describe_engine
+from services.orchestrator.smart_render import find_copies
 from services.orchestrator.sound import SoundPart, open_sound
 from services.orchestrator.soundtrack import check_copy, choose_codec, list_sounds
 from services.orchestrator.source import (
@@ -43,7 +41,6 @@ from services.orchestrator.source import (
 )
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import Timeline
-from services.runtime.convert import to_fraction
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
@@ -165,19 +162,9 @@ class Making:
                 self.stages, self.artifacts, prepared, timeline, track, placed, expression, idle, self.metadata
             )
             mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
-        encode = EncodeSettings(
-            known.analysis.format,
-            timeline.frame_rate,
-            options.crf,
-            options.preset,
-            to_fraction(known.info.video.sample_aspect_ratio) or Fraction(1),
-            codec=options.video_codec,
-            bit_rate=options.video_bit_rate,
-            max_lines=options.max_lines,
-            light=to_light(known.info.video),
-        )
-        if options.hardware == "auto":
-            encode = await in_thread(choose_encoder, encode)
+        encode = await in_thread(plan_encoding, known.info.video, known.analysis.format, timeline, options)
+        path, tracks = self.artifacts.path_of(self.video), known.tracks
+        copies = await in_thread(find_copies, path, known.info, known.analysis.pts, timeline, tracks, encode)
         return RenderJob(
             source=self.video,
             pts=known.analysis.pts,
@@ -189,6 +176,7 @@ class Making:
             restorer_engine=known.restorer.name,
             expression=expression,
             idle=idle,
+            copies=copies,
             priority=self.priority,
         )
 
@@ -245,9 +233,11 @@ def digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
         render.source,
         [(mouth.prepared.digest, mouth.plan_digest, mouth.track.digest) for mouth in render.mouths],
         str(render.encode),
+        str(render.encode.video_codec),
         render.restorer_strength,
         MessageToDict(render.expression),
         [motion.key for motion in render.idle],
+        render.copies,
         engines,
         hashlib.sha256(render.timeline.source.tobytes() + render.timeline.pts.tobytes()).hexdigest(),
     ]

@@ -20,6 +20,7 @@ from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
 from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.pipeline import pass_through, work_ahead
+from services.orchestrator.smart_render import Run
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
@@ -65,6 +66,7 @@ class RenderJob:
     restorer_engine: str  # empty for the default
     expression: lipsync_pb2.Expression
     idle: Sequence[IdleMotion] = ()  # of a photo's heads, one after the other
+    copies: Sequence[Run] = ()  # of output frames that are the source's own packets
     priority: int = 0
 
 

@@ -54,6 +54,7 @@ def build_report(
             "duration_seconds": round(float(timeline.duration), 6),
             "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
             "encoder": encode.video_codec.encoder,
+            "copied_frames": sum((segment.details or {}).get("copied", 0) for segment in segments),
         },
         "settings": {
             **options.to_json(),

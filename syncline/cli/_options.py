@@ -44,6 +44,10 @@ Audio = Annotated[
     typer.Argument(metavar="[AUDIO]", help="The speech; of a video, its sound. Not with --speaker.", **_INPUT),
 ]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help='"jobs/" and an identifier; the identifier is enough.')]
+JobOrBatch = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help='"jobs/" or "batches/" and an identifier, which is enough for a job.'),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", dir_okay=False, help="Video to write; its report goes beside it.")
 ]
@@ -60,6 +64,10 @@ Speakers = Annotated[
         help="A face and its own speech, instead of AUDIO; may be repeated. AUDIO@SECONDS begins later.",
     ),
 ]
+
+
+def is_batch(name: str) -> bool:
+    return name.startswith("batches/")
 
 
 def full_name(job: str) -> str:

@@ -12,6 +12,7 @@ from syncline.cli._options import (
     Deadline,
     Face,
     JobName,
+    JobOrBatch,
     Json,
     Out,
     Priority,
@@ -22,6 +23,7 @@ from syncline.cli._options import (
     Webhook,
     check_out,
     full_name,
+    is_batch,
     parse_deadline,
 )
 from syncline.cli._output import open_output
@@ -91,10 +93,13 @@ def watch(
         client.result(full_name(job))
 
 
-def get(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
-    """Show a job as it is now."""
+def get(job: JobOrBatch, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Show a job as it is now; of a batch, how many of its jobs there are in each state."""
     with open_output(json) as output, connect(server) as client:
-        output.job(client.get(full_name(job)))
+        if is_batch(job):
+            output.batch(client.get_batch(job))
+        else:
+            output.job(client.get(full_name(job)))
 
 
 def list_(
@@ -111,10 +116,13 @@ def list_(
             output.row(job)
 
 
-def cancel(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
-    """Stop a job."""
+def cancel(job: JobOrBatch, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """Stop a job, or those of a batch that have not ended."""
     with open_output(json) as output, connect(server) as client:
-        output.job(client.cancel(full_name(job)))
+        if is_batch(job):
+            output.batch(client.cancel_batch(job))
+        else:
+            output.job(client.cancel(full_name(job)))
 
 
 def retry(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) -> None:

@@ -159,6 +159,35 @@ def test_another_face_is_not_let_in(make: Callable[[Device], NeuralRestorer], cr
     assert np.array_equal(got.pixels, crops[0].pixels)
 
 
+class Parser:
+    """Says that the right half of every face is covered."""
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        masks = np.ones((len(inputs[0]), 512, 512), np.float32)
+        masks[:, :, 256:] = 0
+        return [masks]
+
+
+def test_what_covers_the_face_is_left_as_it_is(crops: list[Crop]) -> None:
+    config = BackendConfig(max_queue_delay=0)
+    device, parser = Batcher(Device(sharpen), config), Batcher(Parser(), config)
+    try:
+        (plain,), (parsed,) = (
+            NeuralRestorer(EngineInfo("fake", "1"), device, SIDE, (), over).restore(crops[:1], 1.0)
+            for over in (None, parser)
+        )
+    finally:
+        device.close()
+        parser.close()
+    assert crops[0].landmarks is not None
+    middle = int(crops[0].landmarks[4, 0])  # the tip of the nose, which lies in the middle
+    left, right = np.s_[:, : middle - 12, :3], np.s_[:, middle + 12 :, :3]
+    changed = [np.abs(crop.pixels.astype(int) - crops[0].pixels) for crop in (plain, parsed)]
+    assert changed[0][right].any()
+    assert not changed[1][right].any()
+    assert np.array_equal(changed[0][left], changed[1][left])
+
+
 def restore_on(engine: NeuralRestorer, crops: Sequence[Crop]) -> list[Crop]:
     async def call() -> list[Crop]:
         async with serving(RestorerServicer(engine)) as served:

@@ -180,6 +180,10 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         del self.jobs[request.name]
         return pb.DeleteJobResponse()
 
+    async def ReplayWebhook(self, request: Any, context: Any) -> Any:
+        await self._begin("ReplayWebhook", request, context)
+        return pb.ReplayWebhookResponse()
+
     async def PreviewJob(self, request: Any, context: Any) -> Any:
         await self._begin("PreviewJob", request, context)
         outcomes = [] if request.WhichOneof("part") == "seconds" else ["synced"]

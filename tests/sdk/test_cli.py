@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from syncline import errors
 from syncline.cli import app
+from syncline.v1 import orchestrator_pb2 as pb
 from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator
 
 COMMAND = [sys.executable, "-m", "syncline.cli"]
@@ -149,6 +150,21 @@ def test_watch_goes_on_behind_an_event_and_a_list_ends_early(
     assert invoke("watch", job, "--after", 2, "--server", server, "--json").exit_code == 0
     assert fake.requests_of("WatchJob")[0].after_event == 2
     assert len(lines_of(invoke("list", "--limit", 1, "--server", server, "--json"))) == 1
+
+
+def test_a_batch_is_shown_and_cancelled_by_its_name(server: str, fake: FakeOrchestrator) -> None:
+    fake.jobs["jobs/1"] = pb.Job(name="jobs/1", batch="batches/1", state=pb.Job.STATE_DONE)
+    assert invoke("get", "batches/1", "--server", server).stdout == "batches/1: 1 jobs: 1 done\n"
+    assert lines_of(invoke("cancel", "batches/1", "--json", "--server", server))[0]["batch"]["done"] == 1
+    assert [request.name for request in fake.requests_of("CancelBatch")] == ["batches/1"]
+
+
+def test_a_webhook_is_named_and_told_again(server: str, fake: FakeOrchestrator, video: Path, audio: Path) -> None:
+    invoke("submit", video, audio, "--webhook", "https://hooks.example.com/", "--server", server)
+    assert fake.requests_of("CreateJob")[0].job.webhook == "https://hooks.example.com/"
+    assert invoke("replay-webhook", "1", "--after", 3, "--server", server).stdout == "to be told again: jobs/1\n"
+    (asked,) = fake.requests_of("ReplayWebhook")
+    assert (asked.name, asked.after_event) == ("jobs/1", 3)
 
 
 def test_retry_delete_estimate_and_filters(

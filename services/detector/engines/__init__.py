@@ -79,5 +79,9 @@ def load_engine(
             from services.detector.engines.retinaface import load_retinaface
 
             return load_retinaface(config or DetectorConfig(threads=threads), recognizer)
+        case "scrfd":
+            from services.detector.engines.scrfd import load_scrfd
+
+            return load_scrfd(config or DetectorConfig(threads=threads), recognizer)
         case _:
-            raise ConfigError(f"DETECTOR_ENGINE={name!r}: the detector engines are: blazeface, retinaface")
+            raise ConfigError(f"DETECTOR_ENGINE={name!r}: the detector engines are: blazeface, retinaface, scrfd")
