@@ -31,6 +31,7 @@ from services.orchestrator.importing import ImportRules
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
+from services.orchestrator.webhook import WebhookRules
 from services.restorer.servicer import RestorerServicer
 from services.runtime import metrics, tracing
 from services.runtime.config import ConfigError
@@ -129,7 +130,7 @@ def test_a_job_is_in_the_trace_of_the_call_that_made_it(spans: InMemorySpanExpor
     nowhere = Stages(*["127.0.0.1:1"] * 4)
 
     async def ask() -> None:
-        servicer = OrchestratorServicer(store, artifacts, nowhere, ImportRules(None, (), 0), ())
+        servicer = OrchestratorServicer(store, artifacts, nowhere, ImportRules(), WebhookRules(), background=())
         async with serving(servicer) as served, AsyncClient(f"127.0.0.1:{served.running.port}") as client:
             asset = await client.upload(tmp_path / "speech.wav")
             with tracing.span("caller"):
