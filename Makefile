@@ -52,7 +52,7 @@ protos: install ## the Python stubs, from protos/
 		protos/syncline/v1/*.proto protos/services/orchestrator/keda/*.proto
 
 test: models neural ## the whole test-suite; what needs PostgreSQL's server is skipped, and says so, where it is not installed
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 
 groups: models ## each stage with nothing but its own dependency group: it starts and answers
 	$(PYTHON) -m pytest -m install tests/images

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,6 +121,7 @@ def tensorrt(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.M
     for left in (folder / "cache").glob("*.engine"):  # the exported networks stay
         left.unlink()
     double = make_tensorrt(request.param)
+    double.__spec__ = ModuleSpec("tensorrt", None)  # PyTorch looks whether there is one
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     name = "services.runtime.backends.tensorrt"
     monkeypatch.delitem(sys.modules, name, raising=False)
