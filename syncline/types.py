@@ -127,6 +127,7 @@ class Options(TypedDict, total=False):
     background_gain: float | None
     source_gain: float | None
     normalize: bool | None
+    output_uri: str | None
 
 
 class MezzanineOptions(TypedDict, total=False):
@@ -168,6 +169,15 @@ class JobOptions:
     background_gain: float | None = None  # decibels
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
     normalize: bool | None = None  # the video's standard mezzanine is made first
+    output_uri: str | None = None  # s3://bucket/prefix below which the result is written besides
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    """Whoever has it can read the file until it expires."""
+
+    url: str
+    expire_time: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,14 @@
 from services.decoder.config import DecoderConfig
 from services.decoder.engines import load_engine
 from services.decoder.servicer import DecoderServicer
+from services.runtime.bucket_cache import open_cache
 from services.runtime.server import serve
 
+
+def load(config: DecoderConfig) -> DecoderServicer:
+    cache = open_cache("DECODER_ARTIFACTS", config.artifacts, config.store, config.cache_bytes)
+    return DecoderServicer(load_engine(config.engine), config.store, cache)
+
+
 if __name__ == "__main__":
-    serve("decoder", DecoderConfig, lambda config: DecoderServicer(load_engine(config.engine), config.store))
+    serve("decoder", DecoderConfig, load)

@@ -4,6 +4,8 @@ import grpc
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import from_batch, to_batch_id, to_new_job, to_tenant
+from services.orchestrator.delivering import Deliveries
+from services.orchestrator.records import NewJob
 from services.orchestrator.store import JobStore
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
@@ -15,6 +17,14 @@ _MAX_BATCH = 1000  # jobs
 class BatchCalls:
     _store: JobStore
     _artifacts: ArtifactStore
+    _deliveries: Deliveries
+
+    def _check_new(self, job: NewJob) -> None:
+        """Raises Refusal ASSET_NOT_FOUND, OUTPUT_FORBIDDEN."""
+        for digest in job.assets:
+            self._artifacts.get_asset(digest)
+        if uri := job.options["output_uri"]:
+            self._deliveries.check(uri)
 
     async def CreateBatch(
         self, request: pb.CreateBatchRequest, context: grpc.aio.ServicerContext
@@ -26,8 +36,7 @@ class BatchCalls:
         for number, wanted in enumerate(request.jobs):
             try:
                 jobs.append(to_new_job(wanted, tenant))
-                for digest in jobs[-1].assets:
-                    self._artifacts.path_of(digest)
+                await in_thread(self._check_new, jobs[-1])
             except Refusal as refusal:
                 message, about = f"job {number} of the batch: {refusal.message}", {**refusal.metadata, "item": number}
                 raise Refusal(refusal.reason, message, **about) from refusal

@@ -23,6 +23,8 @@ from syncline.v1 import lipsync_pb2
 from syncline.v1 import orchestrator_pb2 as pb
 
 MAX_PRIORITY = 100
+_DEFAULT_TTL = 3600.0  # seconds
+_TTLS = (60, 7 * 24 * 3600)  # seconds; no store signs for longer
 _TENANT = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _STATES = {
     JobState.QUEUED: pb.Job.STATE_QUEUED,
@@ -52,7 +54,7 @@ _FPS_MODES = (pb.FPS_MODE_UNSPECIFIED, pb.FPS_MODE_PASSTHROUGH, pb.FPS_MODE_CFR)
 # Options that are words.
 _NAMES = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine"),
+    *("lipsync_engine", "restorer_engine", "output_uri"),
 )
 
 
@@ -131,6 +133,17 @@ def to_expression(options: JobOptions) -> lipsync_pb2.Expression:
         closure_strength=options.closure_strength,
         padding=options.padding,
     )
+
+
+def to_ttl(request: pb.GenerateDownloadUrlRequest) -> float:
+    """Seconds. Raises Refusal INVALID_OPTION."""
+    if not request.HasField("ttl"):
+        return _DEFAULT_TTL
+    seconds: float = request.ttl.ToTimedelta().total_seconds()
+    low, high = _TTLS
+    if not low <= seconds <= high:
+        raise Refusal("INVALID_OPTION", f"ttl is {seconds:g} s; the range is {low} to {high}", field="ttl")
+    return seconds
 
 
 def to_mezzanine(wanted: pb.Mezzanine) -> Mezzanine:

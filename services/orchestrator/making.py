@@ -17,6 +17,7 @@ from services.orchestrator.assembling import CopiedSound, EncodedSound, SoundTra
 from services.orchestrator.cast_report import report_faces
 from services.orchestrator.casting import Cast, Casting
 from services.orchestrator.convert import to_expression
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.idle import NOT_A_PHOTO, IdleMotion, move_photo
@@ -82,6 +83,7 @@ class JobRun:
     store: JobStore
     artifacts: ArtifactStore
     stages: Stages
+    deliveries: Deliveries
     owner: str
     lease_seconds: float
     segment_seconds: Fraction
@@ -132,7 +134,17 @@ class JobRun:
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
+        if options.output_uri is not None:
+            await self._deliver(options.output_uri, options.container, result, report_asset)
         await tell(self.store.finish_job, self.lease, result, report_asset)
+
+    async def _deliver(self, uri: str, container: str, result: Asset, report: Asset) -> None:
+        """The video last: where it is, its report is."""
+        name = f"{self.job.id}.{container}"
+        for asset, target in ((report, f"{self.job.id}.report.json"), (result, name)):
+            path = await in_thread(self.artifacts.path_of, asset.digest)
+            await in_thread(self.deliveries.deliver, uri, target, path, asset.digest)
+        await self._note(f"The video was written to {uri.rstrip('/')}/{name}.")
 
     async def help(self, segment: SegmentRecord) -> None:
         """Renders a segment, on which `lease` is, of a job that another leads; then others while there are any.
@@ -280,14 +292,15 @@ class JobRun:
         metadata: Metadata,
     ) -> Asset:
         """The finished video: the segments' pictures and all that is heard."""
-        paths = [self.artifacts.path_of(segment.result.digest) for segment in segments if segment.result]
+        finished = [segment.result.digest for segment in segments if segment.result]
+        paths = await in_thread(lambda: [self.artifacts.path_of(digest) for digest in finished])
         duration = known.timeline.duration
         speeches = dict.fromkeys(SoundPart(role.audio, Fraction(role.start)) for role in known.cast.roles)
         sounds = list_sounds(options, list(speeches), self.job.video, known.info, known.analysis)
         codec = choose_codec(options, sounds, known.sounds[sounds[0].asset], duration)
         async with contextlib.AsyncExitStack() as stack:
             path = stack.enter_context(self.artifacts.scratch(suffix=f".{options.container}"))
-            track: SoundTrack = CopiedSound(self.artifacts.path_of(sounds[0].asset))
+            track: SoundTrack = CopiedSound(await in_thread(self.artifacts.path_of, sounds[0].asset))
             if codec != "copy":
                 sound = await stack.enter_async_context(
                     open_sound(self.stages, self.artifacts, sounds, duration, metadata)

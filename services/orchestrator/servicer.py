@@ -19,6 +19,7 @@ from services.orchestrator.convert import (
     to_new_job,
     to_tenant,
 )
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.estimating import estimate, inspect_all
 from services.orchestrator.importing import ImportRules
 from services.orchestrator.records import EventRecord
@@ -48,10 +49,12 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         artifacts: ArtifactStore,
         stages: Stages,
         imports: ImportRules,
+        deliveries: Deliveries,
         background: Sequence[BackgroundTask],
         api: bool = True,
     ) -> None:
         self._imports = imports
+        self._deliveries = deliveries
         self._background = background
         self._api = api
         self._store = store
@@ -76,8 +79,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
-        for digest in new.assets:
-            self._artifacts.path_of(digest)
+        await in_thread(self._check_new, new)
         await self._stages.check_engines(new.options)
         if request.validate_only:
             await inspect_all(self._stages, new)
@@ -90,8 +92,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         self, request: pb.EstimateJobRequest, context: grpc.aio.ServicerContext
     ) -> pb.EstimateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
-        for digest in new.assets:
-            self._artifacts.path_of(digest)
+        await in_thread(self._check_new, new)
         facts = await inspect_all(self._stages, new)
         costs = await in_thread(self._store.latest_costs)
         ahead = await in_thread(self._store.count_ahead, new)

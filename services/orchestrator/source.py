@@ -74,7 +74,7 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
 
     Raises NoAudio, EmptyAudio and whatever the decoder says of the file.
     """
-    path = artifacts.artifact_path("speech", json.dumps([source, SPEECH_RATE]))
+    path = await in_thread(artifacts.artifact_path, "speech", json.dumps([source, SPEECH_RATE]))
     if not path.is_file():
         with artifacts.scratch() as scratch:
             with scratch.open("wb") as file:
@@ -82,7 +82,7 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
                     await in_thread(file.write, block.samples.tobytes())
             if not scratch.stat().st_size:
                 raise Refusal("EMPTY_AUDIO", "the sound track holds no samples", digest=source)
-            artifacts.adopt_artifact("speech", json.dumps([source, SPEECH_RATE]), scratch)
+            await in_thread(artifacts.adopt_artifact, "speech", json.dumps([source, SPEECH_RATE]), scratch)
     return np.memmap(path, np.float32, "r")
 
 
@@ -145,7 +145,8 @@ async def find_prepared(
     asset = await in_thread(artifacts.put_artifact, "library", prepared_key, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    return Prepared(asset.digest, artifacts.artifact_path("library", prepared_key), facts, engine.name)
+    path = await in_thread(artifacts.artifact_path, "library", prepared_key)
+    return Prepared(asset.digest, path, facts, engine.name)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
