@@ -101,9 +101,9 @@ class Bucket:
         self._prefix = f"{address.key}/" if address.key else ""
         # Plain HTTP is for whoever names such an endpoint, and for nobody by accident.
         plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
-        client = {**_CLIENT, "allow_http": plain and address.bucket.startswith("s3:")}
+        client: Any = {**_CLIENT, "allow_http": plain and address.bucket.startswith("s3:")}
         with self._own_errors():
-            self._store = from_url(address.bucket, client_options=client, retry_config=_RETRIES)
+            self._store: Any = from_url(address.bucket, client_options=client, retry_config=_RETRIES)
         self._retry = stamina.RetryingCaller(attempts=None, timeout=PATIENCE, wait_max=5.0)
 
     def find(self, name: str) -> Stored | None:
