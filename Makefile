@@ -58,6 +58,7 @@ groups: models ## each stage with nothing but its own dependency group: it start
 	$(PYTHON) -m pytest -m install tests/images
 
 manifests: install ## the overlays of k8s/, rendered, against schemas, our policies and checkov's
+	$(PYTHON) -m tools.crds
 	$(PYTHON) -m pytest tests/kubernetes
 	test -x build/checkov/bin/checkov || { python3 -m venv build/checkov && build/checkov/bin/pip install --quiet checkov==3.3.30; }
 	@mkdir -p build/k8s

@@ -1,10 +1,21 @@
-"""The memory that processes hold together, each page counted once; Linux."""
+"""The memory that processes hold together, each page counted once; Linux.
 
+    python -m benchmarks.memory [--seconds 10 600] [--lines 1080] [--audio AUDIO] [VIDEO]
+
+Of the five services together in a short and in a long job of one clip: a job's memory must not grow with its length.
+"""
+
+import argparse
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from benchmarks.clips import CLIP, RATE, SPEECH, repeat_speech, scale_clip
+from syncline import Client
+from syncline.local import LocalStack
 
 _LOOK_SECONDS = 0.1
 
@@ -46,3 +57,38 @@ def _proportional_size(pid: int) -> float:
     except (OSError, ProcessLookupError):
         return 0.0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def measure_job(video: Path, audio: Path, lines: int, seconds: float) -> PeakMemory:
+    """Of one job on so much of the clip, with a store and services of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = scale_clip(video, folder / "clip.mp4", lines * 16 // 18 * 2, lines, round(seconds * RATE))
+        speech = repeat_speech(audio, folder / "speech.wav", seconds)
+        with (
+            LocalStack(folder / "store") as stack,
+            Client(stack.server) as client,
+            PeakMemory(stack.pids) as memory,
+        ):
+            client.run(clip, speech, folder / "result.mp4")
+    return memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="?", type=Path, default=CLIP, metavar="VIDEO")
+    parser.add_argument("--audio", type=Path, default=SPEECH)
+    parser.add_argument("--seconds", type=float, nargs=2, default=(10, 600))
+    parser.add_argument("--lines", type=int, default=1080)
+    asked = parser.parse_args()
+    if not asked.audio.is_file() or not asked.video.is_file():
+        parser.error("the clips to measure with are not here: give a VIDEO and --audio")
+    short, long = (measure_job(asked.video, asked.audio, asked.lines, seconds) for seconds in asked.seconds)
+    for seconds, memory in zip(asked.seconds, (short, long), strict=True):
+        each = ", ".join(f"{service} {peak:.0f}" for service, peak in sorted(memory.each.items()))
+        print(f"{seconds:g} s: {memory.together:.0f} MB; by themselves at most {each}")
+    print(f"{long.together / short.together:.3f} times")
+
+
+if __name__ == "__main__":
+    main()

@@ -88,7 +88,7 @@ def measure(runs: dict[str, Run], inputs: Sequence[np.ndarray], rounds: int = _R
     return best
 
 
-def compare(name: str, threads: int, folder: Path) -> None:
+def compare(name: str, threads: int, batches: Sequence[int], folder: Path) -> None:
     network = find_network(*NETWORKS[name])
     state = make_state(network)
     weights = save(state, folder, name)
@@ -97,7 +97,7 @@ def compare(name: str, threads: int, folder: Path) -> None:
     for backend in BACKENDS:
         config = BackendConfig(backend=backend, threads=threads, cache=str(folder))
         backends[backend] = load_backend(network, weights, config)
-    for batch in BATCHES:
+    for batch in batches:
         inputs = make_inputs(network, batch)
         seconds = measure({label: backend.run for label, backend in backends.items()}, inputs)
         told = (f"{label} {s / batch * 1000:8.1f} ms {seconds['eager'] / s:5.2f}x" for label, s in seconds.items())
@@ -108,10 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="default: all")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     arguments = parser.parse_args()
     for name in arguments.names or NETWORKS:
         with TemporaryDirectory() as folder:
-            compare(name, arguments.threads, Path(folder))
+            compare(name, arguments.threads, arguments.batches, Path(folder))
 
 
 if __name__ == "__main__":

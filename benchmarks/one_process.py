@@ -17,12 +17,16 @@ import grpc
 from services.decoder.engines.pyav import PyAVDecoder
 from services.decoder.servicer import DecoderServicer
 from services.detector.config import DetectorConfig
-from services.detector.engines import load_engine as load_detector
+from services.detector.engines import load_engines as load_detectors
 from services.detector.servicer import DetectorServicer
-from services.lipsync.engines import load_engine as load_lipsync
+from services.lipsync.config import LipsyncConfig
+from services.lipsync.engines import load_engines as load_lipsyncs
 from services.lipsync.servicer import LipsyncServicer
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.discovery import FixedList
 from services.orchestrator.options import JobOptions
+from services.orchestrator.pool import Member, Pool
 from services.orchestrator.records import NewJob
 from services.orchestrator.stages import FrameReader, Metadata, Stages
 from services.orchestrator.store import JobStore
@@ -39,15 +43,15 @@ class OneProcess(Stages):
     """Stages whose calls go straight to the servicers."""
 
     def __init__(self, store: Path) -> None:
-        self._channels = []
-        self._stall = 120.0
+        self._stall = OrchestratorConfig.stall_seconds
         servicers = {
             "decoder": DecoderServicer(PyAVDecoder(), store),
-            "detector": DetectorServicer(load_detector("blazeface", DetectorConfig.threads)),
-            "lipsync": LipsyncServicer(load_lipsync("rewrite")),
+            "detector": DetectorServicer(*load_detectors(DetectorConfig())),
+            "lipsync": LipsyncServicer(*load_lipsyncs(LipsyncConfig())),
             "restorer": RestorerServicer(*load_restorers(RestorerConfig())),
         }
-        self._stubs = {stage: _Stub(servicer) for stage, servicer in servicers.items()}
+        self.pools = {stage: _Within(stage, servicer) for stage, servicer in servicers.items()}
+        self._dispatchers = {}
 
     def decode_frames(
         self, source: str, metadata: Metadata, start: Fraction | None = None, end: Fraction | None = None
@@ -61,6 +65,17 @@ class OneProcess(Stages):
                 )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)
         return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata))
+
+
+class _Within(Pool):
+    """The one replica of a stage, in this process."""
+
+    def __init__(self, stage: str, servicer: Any) -> None:
+        stub = _Stub(servicer)
+        super().__init__(stage, FixedList([f"{stage}:1"]), lambda _: stub, OrchestratorConfig.wait_seconds)
+
+    async def _attend(self, member: Member) -> None:
+        """Nobody asks for its health over the channel, which leads nowhere."""
 
 
 class _Stub:
@@ -143,11 +158,15 @@ async def make(video: Path, audio: Path, folder: Path) -> bytes:
     artifacts, store = ArtifactStore(folder), JobStore(f"sqlite:///{folder / 'jobs.db'}")
     pictures, speech = (artifacts.put([path.read_bytes()]).digest for path in (video, audio))
     job = store.create_job(NewJob(pictures, speech, JobOptions().to_json(), assets=(pictures, speech)))
-    working = asyncio.ensure_future(Worker(store, artifacts, OneProcess(folder), 30).run())
+    usual = OrchestratorConfig
+    terms = (usual.lease_seconds, usual.segment_seconds, usual.turn_seconds)
+    stages = OneProcess(folder)
+    working = asyncio.ensure_future(Worker(store, artifacts, stages, *terms).run())
     while not (job := store.get_job(job.id)).state.ended:
         await asyncio.sleep(0.2)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
+    await stages.close()
     if job.report is None:
         sys.exit(f"the job failed: {job.error}")
     return b"".join(artifacts.read(job.report.digest))

@@ -2,7 +2,8 @@
 
     python -m benchmarks.render [--rounds N] [--audio AUDIO] [VIDEO ...]
 
-Without videos: one real clip at 720, 1080, 2160 and 4320 lines, scaled from the same pictures.
+Without videos: one real clip at 720, 1080, 2160 and 4320 lines, scaled from the same pictures, and at 1080 lines with
+10 and 60 Mbit/s; and how these stand to the aims. Less than ten minutes a round on two cores.
 Every round measures the floor (decoding and encoding the file and nothing else), one whole job of the five processes,
 and the same job in one process without gRPC, so that all three see the same machine; medians and their ratios count.
 CPU seconds are steadier than wall time on a busy machine. Memory is of all processes together, each page counted once.
@@ -17,21 +18,26 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
 import av
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.clips import CLIP, RATE, SPEECH, scale_clip
 from benchmarks.memory import PeakMemory
 from syncline import Client
 from syncline.local import LocalStack
 from syncline.types import JobEvent, Phase
 
-CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
-CLIP, SPEECH = CLIPS / "talking" / "azure_1080_delivering.mp4", CLIPS / "speech" / "en_jfk.flac"
-SIZES = {"720 lines": (1280, 720, 100), "1080 lines": (1920, 1080, 100), "4K": (3840, 2160, 60), "8K": (7680, 4320, 50)}
+SIZES = {  # width, height, frames, bits per second
+    "720 lines": (1280, 720, 100, None),
+    "1080 lines": (1920, 1080, 100, None),
+    "4K": (3840, 2160, 60, None),
+    "8K": (7680, 4320, 50, None),
+    "10 Mbit/s": (1920, 1080, 100, 10_000_000),
+    "60 Mbit/s": (1920, 1080, 100, 60_000_000),
+}
 
 
 class RenderCpu:
@@ -46,6 +52,10 @@ class RenderCpu:
             self._end = self._end or (self._spent() if self._begin else 0.0)
         elif not self._begin:
             self._begin = self._spent()
+
+    def stop(self) -> None:
+        """The job is over, whether or not an event told of what came after its rendering."""
+        self._end = self._end or self._spent()
 
     @property
     def seconds(self) -> float:
@@ -90,6 +100,7 @@ class Figures:
         ):
             render_cpu = RenderCpu(stack.pids.values())
             job = client.run(video, audio, folder / "result.mp4", on_event=render_cpu.take)
+            render_cpu.stop()
             report = client.report(job)
         self._take("five processes", report)
         frames = count_frames(video)
@@ -123,26 +134,6 @@ def count_frames(video: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
-def scale_clip(source: Path, target: Path, width: int, height: int, count: int) -> Path:
-    """`count` frames of the clip, again from its begin where it is shorter, at 25 a second."""
-    with av.open(str(source)) as given, av.open(str(target), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "20", "preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 25)
-        done = 0
-        while done < count:
-            given.seek(0)
-            for picture in given.decode(video=0):
-                scaled = picture.reformat(width, height, "yuv420p")
-                scaled.pts, scaled.time_base = done, Fraction(1, 25)
-                container.mux(stream.encode(scaled))
-                done += 1
-                if done == count:
-                    break
-        container.mux(stream.encode(None))
-    return target
-
-
 def print_tables(figures: dict[str, Figures]) -> None:
     speed = Table(
         "clip", "step", "frames/s: median", "min", "max", "time, of the floor's", "CPU a frame, of the floor's"
@@ -168,6 +159,30 @@ def print_tables(figures: dict[str, Figures]) -> None:
     console.print(memory)
 
 
+def print_aims(figures: dict[str, Figures]) -> None:
+    """What a round says of each aim; of several rounds the medians."""
+    table = Table("aim", "clip", "at most", "found", "")
+
+    def add(aim: str, name: str, most: float, found: float) -> None:
+        table.add_row(aim, name, f"{most:.2f}", f"{found:.2f}", "" if found <= most else "missed")
+
+    def speed(name: str, step: str) -> float:
+        return statistics.median(figures[name].speed[step])
+
+    for name, most in (("1080 lines", 1.5), ("4K", 1.3), ("8K", 1.3)):
+        add("time of five processes, of the floor's", name, most, speed(name, "floor") / speed(name, "five processes"))
+    for name in ("720 lines", "1080 lines", "4K", "8K"):
+        slower = speed(name, "one process") / speed(name, "five processes")
+        add("time of five processes, of one process's", name, 1.1, slower)
+    add("time to analyse, of the clip's", "1080 lines", 0.5, RATE / speed("1080 lines", "analyse"))
+    slower = speed("10 Mbit/s", "five processes") / speed("60 Mbit/s", "five processes")
+    add("time of five processes, of the same at 10 Mbit/s", "60 Mbit/s", 1.4, slower)
+    held = {name: max(found.memory["five processes"]) for name, found in figures.items()}
+    add("memory of five processes, GB", "1080 lines", 1.5, held["1080 lines"] / 1000)
+    add("memory of five processes, of the floor's", "8K", 1.6, held["8K"] / max(figures["8K"].memory["floor"]))
+    Console(width=160).print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*", type=Path, metavar="VIDEO")
@@ -186,6 +201,8 @@ def main() -> None:
                 figures[name].measure(video, asked.audio)
                 print(f"{name}: done", file=sys.stderr)
     print_tables(figures)
+    if not asked.videos:
+        print_aims(figures)
 
 
 if __name__ == "__main__":

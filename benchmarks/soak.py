@@ -11,9 +11,9 @@ import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +27,7 @@ from syncline.types import JobState
 from tests.end_to_end.cluster import Cluster
 from tests.postgres import HOW, find_programs, running
 
+CLIENTS = 3
 FAULT_SECONDS, LOOK_SECONDS = 30.0, 5.0
 FAULTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
 FEWEST_LOOKS = 24  # below which a process has lived too short to be judged
@@ -83,22 +84,22 @@ def main() -> None:
     ends: Counter[str] = Counter()
     lives: dict[tuple[str, int], list[Holding]] = defaultdict(list)
     chance = random.Random()
-    with tempfile.TemporaryDirectory() as name, running() as postgres:
+    with tempfile.TemporaryDirectory() as name, running() as postgres, ThreadPoolExecutor(CLIENTS) as threads:
         folder = Path(name)
         make_short_media(folder)
         with Cluster(folder / "cluster", postgres.new_database()) as cluster:
             until = time.monotonic() + 60 * minutes
-            workers = [threading.Thread(target=work, args=(cluster.server, folder, until, ends)) for _ in range(3)]
-            for worker in workers:
-                worker.start()
+            clients = [threads.submit(work, cluster.server, folder, until, ends) for _ in range(CLIENTS)]
             struck = time.monotonic()
-            while any(worker.is_alive() for worker in workers):
+            while not all(client.done() for client in clients):
                 for service, process in cluster.processes.items():
                     lives[service, process.pid].append(look_at(process.pid))
                 if time.monotonic() - struck > FAULT_SECONDS and time.monotonic() < until:
                     cluster.strike(chance.choice(cluster.names), chance.choice(FAULTS))
                     struck = time.monotonic()
                 time.sleep(LOOK_SECONDS)
+            for client in clients:
+                client.result()
     console = Console()
     console.print(f"jobs: {dict(ends)}")
     steady = judge(lives, console)

@@ -3,11 +3,13 @@
 import contextlib
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 
-from syncline.errors import Cancelled, ServiceUnavailable, SynclineError, from_rpc_error
+from syncline.errors import Cancelled, InternalError, ServiceUnavailable, SynclineError, from_rpc_error
+from syncline.types import Tls
 from syncline.v1 import orchestrator_pb2_grpc
 
 # A server that does not answer a ping is gone. The ping timeout is what ends the connection: keepalive_timeout_ms has
@@ -36,6 +38,18 @@ PAUSES = {"wait_initial": 0.1, "wait_max": 5.0, "wait_jitter": 0.5}  # seconds
 
 # A stream is ended and taken up again after this time, so that one that hangs does not hang for ever. Unit: seconds.
 STREAM_SECONDS = 1800.0
+# What grpc.aio makes of a call that ended while a message was being sent; how it ended is lost.
+_NOT_SENT = "Internal error from Core"
+
+
+def read_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    """Of the files as they are now. Raises OSError."""
+    names = (tls.root_certificates, tls.key, tls.certificate)
+    return grpc.ssl_channel_credentials(*(None if name is None else Path(name).read_bytes() for name in names))
+
+
+# What gRPC itself says of a message that was sent when the call had just ended.
+_WRITTEN_TOO_LATE = "Internal error from Core"
 
 
 def make_stub(channel: grpc.Channel | grpc.aio.Channel) -> Any:
@@ -54,6 +68,20 @@ def _caller_trace() -> list[tuple[str, str]]:
     return list(carrier.items())
 
 
+@contextlib.contextmanager
+def call_span(method: str) -> Iterator[None]:
+    """A span of the caller's trace around a call with all its retries, where the caller traces with OpenTelemetry."""
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        yield
+        return
+    tracer = trace.get_tracer("syncline")
+    name = f"syncline.v1.OrchestratorService/{method}"
+    with tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT):
+        yield
+
+
 def make_metadata(tenant: str, job: str = "") -> list[tuple[str, str]]:
     """The keys that servers log or go by. Each call has its own request id."""
     keys = {"syncline-request-id": str(uuid.uuid4()), "syncline-job": job, "syncline-tenant": tenant}
@@ -67,8 +95,11 @@ def own_errors() -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         failure = from_rpc_error(error)
-        if type(failure) is Cancelled and not _says_why(error):  # by a server that stops: another may be there
+        cancelled = type(failure) is Cancelled and not _says_why(error)  # by a server that stops: another may be there
+        if cancelled or error.details() == _NOT_SENT:
             failure = ServiceUnavailable("the server broke off the call")
+        if type(failure) is InternalError and failure.message == _WRITTEN_TOO_LATE:
+            failure = ServiceUnavailable("the call ended while it was written to")
         raise failure from error
 
 

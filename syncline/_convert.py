@@ -30,7 +30,7 @@ _NUMBERS = (
 )
 _WORDS = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine", "output_uri"),
+    *("lipsync_engine", "restorer_engine", "hardware", "output_uri"),
 )
 
 
@@ -156,6 +156,7 @@ def from_job(message: orchestrator_pb2.Job) -> types.Job:
         deadline=_from_timestamp(message.deadline) if message.HasField("deadline") else None,
         tenant=message.tenant,
         batch=message.batch,
+        webhook=message.webhook,
     )
 
 
@@ -169,6 +170,7 @@ def to_new_job(job: types.NewJob) -> orchestrator_pb2.Job:
             speakers=map(to_speaker, job.speakers),
             options=to_options(job.options),
             priority=job.priority,
+            webhook=job.webhook,
         )
         if job.deadline is not None:
             message.deadline.FromDatetime(job.deadline.astimezone(UTC))
@@ -209,6 +211,10 @@ def from_estimate(message: orchestrator_pb2.EstimateJobResponse) -> types.Estima
 
 def from_signed(message: orchestrator_pb2.GenerateDownloadUrlResponse) -> types.SignedUrl:
     return types.SignedUrl(message.url, _from_timestamp(message.expire_time))
+
+
+def from_preview(message: orchestrator_pb2.PreviewJobResponse) -> types.Preview:
+    return types.Preview(from_asset(message.asset), tuple(message.outcomes))
 
 
 def from_event(message: orchestrator_pb2.JobEvent) -> types.JobEvent:

@@ -7,7 +7,6 @@ Watch        } broke off
 """
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,9 +24,9 @@ from syncline.v1 import orchestrator_pb2 as pb
 Answer = TypeVar("Answer")
 Item_co = TypeVar("Item_co", covariant=True)
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all; uploads call it from another thread
-FileName = str | os.PathLike[str]
 
 PAGE_SIZE = 100
+PREVIEW_SECONDS = 600.0  # deadline; seconds of work, unless the whole video is to be analysed first
 INSPECT_SECONDS = 120.0  # deadline; the server counts the file's packets, which takes a while for a long one
 
 
@@ -63,6 +62,12 @@ def estimate_job(job: types.NewJob) -> Question[types.Estimate]:
     return Question("EstimateJob", request, _convert.from_estimate, seconds=INSPECT_SECONDS)
 
 
+def preview_job(job: types.NewJob, at: float, seconds: float | None) -> Question[types.Preview]:
+    part: dict[str, float] = {"time": at} if seconds is None else {"seconds": seconds}
+    request = pb.PreviewJobRequest(job=_convert.to_new_job(job), **part)
+    return Question("PreviewJob", request, _convert.from_preview, seconds=PREVIEW_SECONDS)
+
+
 def create_batch(jobs: Iterable[types.NewJob], request_id: str | None) -> Question[types.Batch]:
     messages = [_convert.to_new_job(job) for job in jobs]
     request = pb.CreateBatchRequest(jobs=messages, request_id=request_id or str(uuid.uuid4()))
@@ -92,6 +97,12 @@ def cancel_job(job: types.Job | str) -> Question[types.Job]:
 def retry_job(job: types.Job | str) -> Question[types.Job]:
     name = name_of(job)
     return Question("RetryJob", pb.RetryJobRequest(name=name), lambda response: _convert.from_job(response.job), name)
+
+
+def replay_webhook(job: types.Job | str, after_event: int) -> Question[None]:
+    name = name_of(job)
+    request = pb.ReplayWebhookRequest(name=name, after_event=after_event)
+    return Question("ReplayWebhook", request, lambda _: None, name)
 
 
 def delete_job(job: types.Job | str) -> Question[None]:

@@ -19,18 +19,21 @@ from syncline._channel import (
     CHANNEL_OPTIONS,
     PAUSES,
     STREAM_SECONDS,
+    call_span,
     is_retryable,
     make_metadata,
     make_stub,
     own_errors,
+    read_credentials,
 )
 from syncline._files import Arriving, NewFile, describe_file
-from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
+from syncline._protocol import OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
 from syncline.types import (
     Asset,
     Batch,
     Estimate,
+    FileName,
     Job,
     JobEvent,
     JobState,
@@ -39,8 +42,10 @@ from syncline.types import (
     NewJob,
     Options,
     Person,
+    Preview,
     SignedUrl,
     Speaker,
+    Tls,
 )
 
 Answer = TypeVar("Answer")
@@ -50,14 +55,15 @@ Item = TypeVar("Item")
 class AsyncClient:
     """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
 
-    `tenant`: on whose behalf, for a server that shares its work among several.
+    `tenant`: on whose behalf, for a server that shares its work among several. `tls`: for a server that speaks TLS.
 
     What can pass is retried for about half a minute; broken transfers go on where they stopped. Belongs to the event
     loop in which it is first used.
     """
 
-    def __init__(self, server: str, tenant: str = "") -> None:
+    def __init__(self, server: str, tenant: str = "", tls: Tls | None = None) -> None:
         self._tenant = tenant
+        self._tls = tls
         self._server = server
         self._retry = stamina.AsyncRetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
         self._retry_stream = stamina.AsyncRetryingCaller(attempts=None, timeout=None, **PAUSES)
@@ -92,14 +98,15 @@ class AsyncClient:
         speakers: Iterable[Speaker] = (),
         priority: int = 0,
         deadline: datetime | None = None,
+        webhook: str = "",
         **options: Unpack[Options],
     ) -> Job:
         """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
         Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
-        not done by its deadline fails.
+        not done by its deadline fails. `webhook`: https address that is told of it, instead of the server's own.
         """
-        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers), webhook)
         return await self._ask(_protocol.create_job(new, request_id))
 
     async def check(self, job: NewJob) -> None:
@@ -109,6 +116,16 @@ class AsyncClient:
     async def estimate(self, job: NewJob) -> Estimate:
         """What the job would cost on this server. Raises as `check`."""
         return await self._ask(_protocol.estimate_job(job))
+
+    async def preview(self, job: NewJob, path: FileName, *, at: float = 0.0, seconds: float | None = None) -> Preview:
+        """Writes what the job would make to `path`, by a few seconds of work: a PNG of the frame at `at`, or a video.
+
+        The PNG shows the frame as it would be, and beside it what was pasted in and the landmarks gone by. With
+        `seconds`, up to 10, the video's begin is made. Raises as `check`.
+        """
+        made = await self._ask(_protocol.preview_job(job, at, seconds))
+        await self._save(made.asset, path)
+        return made
 
     async def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
         """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
@@ -144,6 +161,10 @@ class AsyncClient:
     async def retry(self, job: Job | str) -> Job:
         """Queues a job that failed or was cancelled once more; what it had finished stays so."""
         return await self._ask(_protocol.retry_job(job))
+
+    async def replay_webhook(self, job: Job | str, after_event: int = 0) -> None:
+        """Has the job's webhook told once more of its changes of state, from the one after `after_event` on."""
+        await self._ask(_protocol.replay_webhook(job, after_event))
 
     async def delete(self, job: Job | str) -> None:
         """Makes the server forget a job that has ended."""
@@ -201,9 +222,7 @@ class AsyncClient:
         """
         asset = file if isinstance(file, Asset) else await self.upload(file)
         made = await self._ask(_protocol.normalize_asset(asset, options))
-        with NewFile(Path(path)) as target:
-            await self._fetch(Arriving(made, target.file), None)
-            await asyncio.to_thread(target.keep)
+        await self._save(made, path)
         return made
 
     async def run(
@@ -238,7 +257,9 @@ class AsyncClient:
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self._server, options=CHANNEL_OPTIONS)
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._server, options=CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(self._server, read_credentials(self._tls), options=CHANNEL_OPTIONS)
 
     @cached_property
     def _stub(self) -> Any:
@@ -256,7 +277,13 @@ class AsyncClient:
                     question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
                 )
 
-        return question.convert(await self._retry(is_retryable, ask))
+        with call_span(question.method):
+            return question.convert(await self._retry(is_retryable, ask))
+
+    async def _save(self, asset: Asset, path: FileName) -> None:
+        with NewFile(Path(path)) as target:
+            await self._fetch(Arriving(asset, target.file), None)
+            await asyncio.to_thread(target.keep)
 
     async def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
         async for _ in self._follow(_protocol.Download(arriving, on_progress)):

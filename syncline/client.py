@@ -18,18 +18,21 @@ from syncline._channel import (
     CHANNEL_OPTIONS,
     PAUSES,
     STREAM_SECONDS,
+    call_span,
     is_retryable,
     make_metadata,
     make_stub,
     own_errors,
+    read_credentials,
 )
 from syncline._files import Arriving, NewFile, describe_file
-from syncline._protocol import FileName, OnProgress, Question, Stream, Upload
+from syncline._protocol import OnProgress, Question, Stream, Upload
 from syncline.errors import SynclineError
 from syncline.types import (
     Asset,
     Batch,
     Estimate,
+    FileName,
     Job,
     JobEvent,
     JobState,
@@ -38,8 +41,10 @@ from syncline.types import (
     NewJob,
     Options,
     Person,
+    Preview,
     SignedUrl,
     Speaker,
+    Tls,
 )
 
 Answer = TypeVar("Answer")
@@ -49,14 +54,17 @@ Item = TypeVar("Item")
 class Client:
     """Talks to one orchestrator at `server`, "host:port". Errors are those of `syncline.errors`, and OSError for files.
 
-    `tenant`: on whose behalf, for a server that shares its work among several.
+    `tenant`: on whose behalf, for a server that shares its work among several. `tls`: for a server that speaks TLS.
 
     What can pass is retried for about half a minute; broken transfers go on where they stopped. Threads may share one.
     """
 
-    def __init__(self, server: str, tenant: str = "") -> None:
+    def __init__(self, server: str, tenant: str = "", tls: Tls | None = None) -> None:
         self._tenant = tenant
-        self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        if tls is None:
+            self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(server, read_credentials(tls), options=CHANNEL_OPTIONS)
         self._stub: Any = make_stub(self._channel)
         self._retry = stamina.RetryingCaller(attempts=ATTEMPTS, timeout=None, **PAUSES)
         self._retry_stream = stamina.RetryingCaller(attempts=None, timeout=None, **PAUSES)
@@ -91,14 +99,15 @@ class Client:
         speakers: Iterable[Speaker] = (),
         priority: int = 0,
         deadline: datetime | None = None,
+        webhook: str = "",
         **options: Unpack[Options],
     ) -> Job:
         """Queues a job on uploaded files: one speech, or several `speakers`, each with a face and a speech.
 
         Calls with one `request_id` make one job; default: an id of this call. Higher priorities go first. A job that is
-        not done by its deadline fails.
+        not done by its deadline fails. `webhook`: https address that is told of it, instead of the server's own.
         """
-        new = NewJob(video, audio, options, priority, deadline, tuple(speakers))
+        new = NewJob(video, audio, options, priority, deadline, tuple(speakers), webhook)
         return self._ask(_protocol.create_job(new, request_id))
 
     def check(self, job: NewJob) -> None:
@@ -108,6 +117,16 @@ class Client:
     def estimate(self, job: NewJob) -> Estimate:
         """What the job would cost on this server. Raises as `check`."""
         return self._ask(_protocol.estimate_job(job))
+
+    def preview(self, job: NewJob, path: FileName, *, at: float = 0.0, seconds: float | None = None) -> Preview:
+        """Writes what the job would make to `path`, by a few seconds of work: a PNG of the frame at `at`, or a video.
+
+        The PNG shows the frame as it would be, and beside it what was pasted in and the landmarks gone by. With
+        `seconds`, up to 10, the video's begin is made. Raises as `check`.
+        """
+        made = self._ask(_protocol.preview_job(job, at, seconds))
+        self._save(made.asset, path)
+        return made
 
     def create_batch(self, jobs: Iterable[NewJob], request_id: str | None = None) -> Batch:
         """Queues up to 1000 jobs, all or none. Calls with one `request_id` make one batch."""
@@ -140,6 +159,10 @@ class Client:
     def retry(self, job: Job | str) -> Job:
         """Queues a job that failed or was cancelled once more; what it had finished stays so."""
         return self._ask(_protocol.retry_job(job))
+
+    def replay_webhook(self, job: Job | str, after_event: int = 0) -> None:
+        """Has the job's webhook told once more of its changes of state, from the one after `after_event` on."""
+        self._ask(_protocol.replay_webhook(job, after_event))
 
     def delete(self, job: Job | str) -> None:
         """Makes the server forget a job that has ended."""
@@ -197,9 +220,7 @@ class Client:
         """
         asset = file if isinstance(file, Asset) else self.upload(file)
         made = self._ask(_protocol.normalize_asset(asset, options))
-        with NewFile(Path(path)) as target:
-            self._fetch(Arriving(made, target.file), None)
-            target.keep()
+        self._save(made, path)
         return made
 
     def run(
@@ -244,7 +265,13 @@ class Client:
                     question.request, timeout=question.seconds, metadata=make_metadata(self._tenant, question.job)
                 )
 
-        return question.convert(self._retry(is_retryable, ask))
+        with call_span(question.method):
+            return question.convert(self._retry(is_retryable, ask))
+
+    def _save(self, asset: Asset, path: FileName) -> None:
+        with NewFile(Path(path)) as target:
+            self._fetch(Arriving(asset, target.file), None)
+            target.keep()
 
     def _fetch(self, arriving: Arriving, on_progress: OnProgress | None) -> None:
         for _ in self._follow(_protocol.Download(arriving, on_progress)):

@@ -16,7 +16,7 @@
     │   ├── InvalidName             a digest or resource name is not of its form
     │   ├── InvalidBatch            a batch's size, shape or pixel format does not fit its stream
     │   ├── OutOfOrder              a stream's message came before or after its turn
-    │   ├── SourceForbidden         the server may not read that path or address
+    │   ├── SourceForbidden         the server may not use that path or address
     │   ├── OutputForbidden         the server may not write to that address
     │   └── ChecksumMismatch        bytes do not have the digest they were announced with
     ├── NotFound                    NOT_FOUND
@@ -30,6 +30,7 @@
     │   ├── JobNotDone              the job has no result
     │   ├── JobNotEnded             the job waits or runs: cancel it first
     │   ├── JobDone                 the job is done: there is nothing to try again
+    │   ├── NoWebhook               nobody is told of the job
     │   ├── UrlUnavailable          the store gives no addresses for its files
     │   ├── ModelMissing            a model file is not there; `make models` fetches it
     │   ├── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
@@ -46,6 +47,7 @@
     │   └── QuotaExceeded           the tenant has used up what it may
     ├── Unavailable                 UNAVAILABLE: try again
     │   ├── ServiceUnavailable      a service cannot be reached or broke off
+    │   ├── TlsFailed               server and client do not agree on TLS; do not retry
     │   └── ServerDraining          the server is shutting down; try another
     ├── Stalled                     DEADLINE_EXCEEDED: no answer in time
     ├── JobExpired                  DEADLINE_EXCEEDED: the job's deadline passed before it was done
@@ -148,7 +150,7 @@ class OutOfOrder(InvalidInput):
 
 
 class SourceForbidden(InvalidInput):
-    """The server may not read that path or address."""
+    """The server may not use that path or address."""
 
 
 class OutputForbidden(InvalidInput):
@@ -209,6 +211,10 @@ class JobDone(FailedPrecondition):
 
 class UrlUnavailable(FailedPrecondition):
     """The store gives no addresses for its files."""
+
+
+class NoWebhook(FailedPrecondition):
+    """Nobody is told of the job."""
 
 
 class ModelMissing(FailedPrecondition):
@@ -281,6 +287,12 @@ class ServiceUnavailable(Unavailable):
     """A service cannot be reached or broke off."""
 
 
+class TlsFailed(Unavailable):
+    """The server's certificate is not one to trust, or it speaks no TLS."""
+
+    retryable = False
+
+
 class ServerDraining(Unavailable):
     """The server is shutting down; try another."""
 
@@ -334,6 +346,16 @@ _BY_CODE = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.INTERNAL: InternalError,
 }
+# Parts of what gRPC tells of a connection that did not come about, and what they mean.
+_TLS_FAILURES = {
+    "CERTIFICATE_VERIFY_FAILED: certificate has expired": "the server's certificate has expired",
+    "CERTIFICATE_VERIFY_FAILED": "nobody whom the client trusts has signed the server's certificate",
+    "Hostname Verification Check failed": "the server's certificate is for another name",
+    "WRONG_VERSION_NUMBER": "the server speaks no TLS",
+    "Tls handshake failed": "the TLS handshake failed",
+}
+# All that a client is told by a server that takes TLS alone, or only clients with a certificate.
+_CLOSED = "Socket closed"
 _CODE_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -375,5 +397,11 @@ def from_rpc_error(error: grpc.RpcError) -> SynclineError:
     if status is not None:
         return from_status(status)
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
-    message = error.details() if hasattr(error, "details") else str(error)
-    return _BY_CODE.get(code, SynclineError)(message or str(code))
+    message = (error.details() if hasattr(error, "details") else str(error)) or str(code)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        for part, meaning in _TLS_FAILURES.items():
+            if part in message:
+                return TlsFailed(f"{meaning} ({message})")
+        if message.endswith(_CLOSED):
+            message += "; so does a server that wants TLS, or a certificate of the client"
+    return _BY_CODE.get(code, SynclineError)(message)

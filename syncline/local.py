@@ -5,6 +5,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ _HOST = "127.0.0.1"
 _START_SECONDS = 120.0  # until all are ready; a first start reads and warms its models from a cold disk
 _STOP_SECONDS = 8.0  # from SIGTERM to SIGKILL
 _TAIL_LINES = 12
+_OF_TLS = re.compile(f"({'|'.join(map(str.upper, SERVICES))})_(TLS_.*|STAGES_CA|HEALTH_PORT)")
 
 OnReady = Callable[[str, str, float], None]  # service, its address, seconds since the start
 
@@ -196,8 +198,11 @@ class _Probe:
 
 
 def make_environment(data: Path, ports: Mapping[str, int], root: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """`base` with what the services need to find their ports, their store and one another."""
-    environment = dict(base)
+    """`base` with what the services need to find their ports, their store and one another.
+
+    Without what it says of TLS, which is for those who come from elsewhere.
+    """
+    environment = {name: value for name, value in base.items() if not _OF_TLS.fullmatch(name)}
     for name, port in ports.items():
         prefix = name.upper()
         environment |= {f"{prefix}_HOST": _HOST, f"{prefix}_PORT": str(port), f"{prefix}_GRACE": "5"}

@@ -1,12 +1,31 @@
 """What the client takes and gives: plain values, in the words of the protos."""
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from typing import Literal, TypedDict
 
-from syncline.errors import SynclineError
+from syncline.errors import InvalidOption, SynclineError
+
+FileName = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How to connect to a server that speaks TLS. The files are PEM, and read when a client connects.
+
+    Its certificate must be for the host that the client names. Raises InvalidOption for a certificate without a key.
+    """
+
+    root_certificates: FileName | None = None  # who must have signed it; default: the authorities that gRPC knows
+    certificate: FileName | None = None  # the client's own, for a server that asks for one
+    key: FileName | None = None  # of that certificate
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidOption("a certificate and its key go together", {"field": "key"})
 
 
 class SyncMode(StrEnum):
@@ -128,6 +147,7 @@ class Options(TypedDict, total=False):
     source_gain: float | None
     normalize: bool | None
     output_uri: str | None
+    hardware: Literal["auto", "off"] | None
 
 
 class MezzanineOptions(TypedDict, total=False):
@@ -169,6 +189,7 @@ class JobOptions:
     background_gain: float | None = None  # decibels
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
     normalize: bool | None = None  # the video's standard mezzanine is made first
+    hardware: str | None = None  # auto or off: whether a graphics card's encoder may be taken
     output_uri: str | None = None  # s3://bucket/prefix below which the result is written besides
 
 
@@ -208,6 +229,7 @@ class Job:
     deadline: datetime | None = None
     tenant: str = ""
     batch: str = ""  # "batches/" and an identifier, of the batch it belongs to
+    webhook: str = ""  # who is told of it; empty: the server's own webhook, if it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +242,7 @@ class NewJob:
     priority: int = 0
     deadline: datetime | None = None
     speakers: tuple[Speaker, ...] = ()
+    webhook: str = ""  # https address that is told of the job, instead of the server's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +274,14 @@ class Estimate:
     result_bytes: int  # 0 when nothing was measured yet
     jobs_ahead: int
     measured_jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a job would make: a PNG of one frame, as it would be and with what was done drawn in; or a short video."""
+
+    asset: Asset
+    outcomes: tuple[str, ...]  # of a frame: what was done to the mouth of each person driven, or no_face
 
 
 @dataclass(frozen=True, slots=True)

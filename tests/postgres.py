@@ -68,6 +68,16 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
 
+    def pause(self, seconds: float) -> None:
+        """Answers nothing for so long, and closes no connection: as a network that is cut."""
+        if self._process is not None:
+            pids = [self._process.pid, *list_children(self._process.pid)]
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def new_database(self) -> str:
         """The URL of an empty one."""
         name = f"test_{uuid.uuid4().hex}"
@@ -96,6 +106,11 @@ def running(durable: bool = False) -> Iterator[Postgres]:
             yield server
         finally:
             server.stop()
+
+
+def list_children(pid: int) -> list[int]:
+    """Processes that this one has started and that have not ended; Linux."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _someone() -> str:

@@ -46,6 +46,10 @@ BUCKETS = {
 CLIENT = {
     "SYNCLINE_SERVER": ("", "HOST:PORT that the command line speaks to; without it, `run` starts its own services"),
     "SYNCLINE_TENANT": ("", "on whose behalf the command line asks"),
+    "SYNCLINE_TLS": ("", "`1`: that server speaks TLS; so the three below imply"),
+    "SYNCLINE_ROOT_CERTIFICATES": ("", "PEM file: who signed the server's certificate; default: whom gRPC trusts"),
+    "SYNCLINE_CERTIFICATE": ("", "PEM file: the client's own certificate, for a server that asks for one"),
+    "SYNCLINE_KEY": ("", "PEM file: that certificate's private key"),
 }
 
 

@@ -35,12 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path, metavar="CLIPS")
     parser.add_argument("names", nargs="*", metavar="NAMES")
+    parser.add_argument("--restorer", default="classic", help="the engine beside whose results those without any are")
     arguments = parser.parse_args()
     if not arguments.clips.is_dir():
         sys.exit(f"There is no folder {arguments.clips}. Give the folder of real clips: make quality CLIPS=folder")
     paths = find_clips(arguments.clips, arguments.names)
     cv2.setNumThreads(_THREADS)
-    engines, console, begun = load_engines(), Console(width=_WIDTH), time.monotonic()
+    engines, console, begun = load_engines(arguments.restorer), Console(width=_WIDTH), time.monotonic()
     voices = find_voices(arguments.clips)
     found: dict[str, ClipFigures] = {}
     for path in paths:

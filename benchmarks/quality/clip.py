@@ -18,7 +18,10 @@ from services.lipsync.engines.rewrite import RewriteEngine
 from services.orchestrator.compositing import CropWindow, cut_crop, make_view
 from services.orchestrator.faces import DetectedFaces, SpeakerTrack
 from services.orchestrator.persons import choose_largest, find_persons
-from services.restorer.engines.classic import ClassicRestorer
+from services.restorer.config import RestorerConfig
+from services.restorer.engines import Engine as Restorer
+from services.restorer.engines import load_engine as load_restorer
+from services.runtime.config import read_env
 from services.runtime.faces import LANDMARK_COUNT
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
@@ -32,7 +35,7 @@ class Engines:
     decoder: PyAVDecoder
     detector: BlazeFace
     lipsync: RewriteEngine
-    restorer: ClassicRestorer
+    restorer: Restorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,17 @@ class Clip:
         return self.pts * float(self.time_base)
 
 
-def load_engines() -> Engines:
-    return Engines(PyAVDecoder(), BlazeFace(), RewriteEngine(), ClassicRestorer())
+def load_engines(restorer: str = "classic") -> Engines:
+    """`restorer`: an engine's name; models and backends come from the usual RESTORER_... variables."""
+    config = read_env(RestorerConfig, "RESTORER_")
+    return Engines(PyAVDecoder(), BlazeFace(), RewriteEngine(), load_restorer(restorer, config))
 
 
 def load_clip(path: Path, engines: Engines, cache: Path) -> Clip:
     """Its faces are looked for once and kept in the folder `cache`. Raises Refusal for a file without pictures."""
-    key = json.dumps([_CACHE_VERSION, str(engines.decoder.info), str(engines.detector.info)]).encode()
+    whole = engines.restorer.info.whole_face
+    made_by = [str(engines.decoder.info), str(engines.detector.info), *(["whole faces"] if whole else [])]
+    key = json.dumps([_CACHE_VERSION, *made_by]).encode()
     digest = hashlib.sha256(path.read_bytes() + key).hexdigest()
     kept = cache / f"{path.stem}-{digest[:24]}.npz"
     if not kept.is_file():
@@ -74,7 +81,7 @@ def load_clip(path: Path, engines: Engines, cache: Path) -> Clip:
         _keep(kept, _analyse(path, engines))
     with np.load(kept, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    track = _largest(arrays)
+    track = _largest(arrays, whole)
     time_base = Fraction(str(arrays["time_base"]))
     return Clip(path, time_base, arrays["pts"], track, arrays["truth"], arrays["sharpness"], read_speech(path, engines))
 
@@ -139,7 +146,7 @@ def _analyse(path: Path, engines: Engines) -> dict[str, np.ndarray]:
         "rows": np.array(rows, np.float64).reshape(-1, 5),
         "meshes": np.array(meshes, np.float32).reshape(-1, LANDMARK_COUNT, 3),
     }
-    track = _largest(arrays)
+    track = _largest(arrays, engines.restorer.info.whole_face)
     nothing = np.full((len(pts), LANDMARK_COUNT, 3), np.nan, np.float32)
     clip = Clip(path, stream.time_base, arrays["pts"], track, nothing, nothing[:, 0, 0].copy(), None)
     for number, frame in read_frames(clip, engines, 0):
@@ -150,10 +157,10 @@ def _analyse(path: Path, engines: Engines) -> dict[str, np.ndarray]:
     return arrays | {"truth": clip.truth, "sharpness": clip.sharpness}
 
 
-def _largest(arrays: dict[str, np.ndarray]) -> SpeakerTrack:
+def _largest(arrays: dict[str, np.ndarray], whole_face: bool) -> SpeakerTrack:
     """The largest face of each shot."""
     faces = _faces(arrays)
-    return SpeakerTrack(faces, arrays["meshes"], choose_largest(faces, find_persons(faces, {})))
+    return SpeakerTrack(faces, arrays["meshes"], choose_largest(faces, find_persons(faces, {})), whole_face)
 
 
 def _faces(arrays: dict[str, np.ndarray]) -> DetectedFaces:

@@ -31,11 +31,17 @@ class Person:
 
 
 def measure_trial(trial: Trial) -> dict[str, Figures]:
-    """Figures by what drove the frames (straight, shifted, cross), of the baselines, and of the voice alone."""
+    """Figures by what drove the frames (straight, shifted, cross), of the baselines, and of the voice alone.
+
+    `straight bare` and the like: the same frames without the restorer.
+    """
     person = measure_person(trial.clip, trial.visible)
     if person is None:
         return {"general": {}}
     found = {name: _measure_driven(trial, person, driven) for name, driven in trial.driven.items()}
+    for name, driven in trial.driven.items():
+        if driven.bare is not None:
+            found[f"{name} bare"] = _measure_driven(trial, person, driven.bare)
     if "straight" in trial.driven:
         found |= _measure_baselines(trial, person, trial.driven["straight"])
         found["voice"] = measure_voice(trial.clip, person.opening)

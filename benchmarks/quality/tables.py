@@ -93,6 +93,18 @@ _CROSS: list[Column] = [
     ("candidates", "general", "candidates", 0),
     ("fitted", "general", "fitted", 0),
 ]
+_RESTORED: list[Column] = [
+    (f"{heading}{mark}", f"{drive}{which}", figure, digits)
+    for drive, first in (("straight", ""), ("cross", "cross: "))
+    for heading, figure, digits in (
+        (f"{first}flicker", "flicker", 3),
+        ("jitter", "jitter", 3),
+        ("sharp", "sharpness", 3),
+        ("seam", "seam", 3),
+        ("ident %", "identity_percent", 2),
+    )
+    for which, mark in ((" bare", ""), ("", " with"))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,7 @@ def print_tables(found: dict[str, ClipFigures], console: Console) -> None:
     console.print(_table("hidden part, driven by its own sound" + marked, _STRAIGHT, found))
     console.print(_table("correlation, LMD and closures: baselines, voice, plan's wish" + marked, _BESIDE, found))
     console.print(_table("driven by another clip's speech with a pause in it" + marked, _CROSS, found))
+    console.print(_table("without the restorer, and with it" + marked, _RESTORED, found))
     aims = Table("measure", "aim", "found", "met", "clips", "worst", title="aims")
     for aim in judge(found):
         aims.add_row(aim.name, aim.aim, _format(aim.value, 2), "yes" if aim.met else "NO", str(aim.clips), aim.worst)

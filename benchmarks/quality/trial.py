@@ -12,6 +12,7 @@ from services.lipsync.engines.rewrite import blob
 from services.lipsync.engines.rewrite.shape import Measure
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.options import JobOptions
+from services.restorer.engines import Past
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.frames import Frame
 
@@ -41,7 +42,10 @@ class Drive:
 
 @dataclass(slots=True)
 class Driven:
-    """What came out, a row for each output frame; seams, profiles and patches have the result's, then the source's."""
+    """What came out, a row for each output frame; seams, profiles and patches have the result's, then the source's.
+
+    `bare`: the same without the restorer. `past`: what that goes on from.
+    """
 
     drive: Drive
     wanted: np.ndarray  # (n,) opening that the plan asked for, in the engine's own unit
@@ -54,6 +58,8 @@ class Driven:
     tiles: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # frame: source, result
     moments: tuple[int, ...] = ()  # of tiles: apart from one another
     neighbours: tuple[int, ...] = ()  # of tiles: in a row
+    bare: "Driven | None" = None
+    past: Past = field(default_factory=Past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
         plan = _plan(clip, engines, prepared, drive)
         wanted = blob.unpack("plan", plan)["wanted"][:, Measure.OPENING].astype(np.float64)
         result = _blank(drive, wanted)
+        result.bare = _blank(drive, wanted)
         _choose_tiles(result, clip)
         driven[drive.name] = result
         renders.append((result, engines.lipsync.open_rendering(prepared.blob, plan)))
@@ -129,10 +136,12 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
             (crop,) = rendering.sync_batch([Crop(output, int(result.drive.pts[output]), cut, mesh)])
             sync_seconds += time.perf_counter() - begun
             synced += 1
-            result.outcomes[output] = crop.outcome
-            crop = engines.restorer.restore([crop], _RESTORER_STRENGTH)[0]
-            pasted = paste_crop(frame, window, cut, crop.pixels)
-            _look(result, output, clip, engines, pasted, window, mesh, cut, crop.pixels[..., 3])
+            restored = engines.restorer.restore([crop], _RESTORER_STRENGTH, past=result.past)[0]
+            assert result.bare is not None
+            for looked_at, made in ((result.bare, crop), (result, restored)):
+                looked_at.outcomes[output] = made.outcome
+                pasted = paste_crop(frame, window, cut, made.pixels)
+                _look(looked_at, output, clip, engines, pasted, window, mesh, cut, made.pixels[..., 3])
             _keep_tile(result, output, clip, number, frame, pasted)
     taught = float(clip.times[visible - 1] - clip.times[0]) if visible else 0.0
     return Trial(

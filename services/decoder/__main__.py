@@ -7,10 +7,10 @@ from services.runtime.bucket_cache import open_cache
 from services.runtime.server import serve
 
 
-def load(config: DecoderConfig) -> DecoderServicer:
+def make_servicer(config: DecoderConfig) -> DecoderServicer:
     cache = open_cache("DECODER_ARTIFACTS", config.artifacts, config.store, config.cache_bytes)
-    return DecoderServicer(load_engine(config.engine), config.store, cache)
+    return DecoderServicer(load_engine(config.engine, config.hardware), config.store, cache)
 
 
 if __name__ == "__main__":
-    serve("decoder", DecoderConfig, load)
+    serve("decoder", DecoderConfig, make_servicer)

@@ -86,7 +86,9 @@ def _track(tracker: Tracker, views: list[Frame]) -> list[pb.FrameFaces]:
 
 def _from_face(face: Face) -> pb.Face:
     box = pb.Box(x=face.box.x, y=face.box.y, width=face.box.width, height=face.box.height)
-    return pb.Face(track=face.track, box=box, score=face.score, landmarks=from_mesh(face.landmarks))
+    embedding = () if face.embedding is None else face.embedding.tolist()
+    landmarks = from_mesh(face.landmarks)
+    return pb.Face(track=face.track, box=box, score=face.score, landmarks=landmarks, embedding=embedding)
 
 
 def _to_settings(wanted: pb.DetectOpen) -> TrackSettings:

@@ -8,12 +8,13 @@ import grpc
 from services.lipsync import convert
 from services.lipsync.blobs import BlobCache
 from services.lipsync.engines import Engine, PrepareSettings
-from services.runtime.convert import from_crops, from_engine_info, to_crops
-from services.runtime.engine import choose_engine
+from services.runtime.convert import from_crops, from_engine_info, to_crops, to_priority
+from services.runtime.engine import Caller, choose_engine
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
 from services.runtime.streams import ServerStream, blob_chunks, grant_terms, in_thread, split_refused
+from services.runtime.tracing import span
 from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
 from syncline.v1 import lipsync_pb2_grpc, media_pb2
@@ -57,7 +58,8 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
                 await in_thread(preparation.add_crops, crops)
                 stream.answered(len(crops))
             yield Packet(pb.PrepareResponse(credit=_CREDIT))
-        prepared = await in_thread(preparation.finish)
+        with span("finish", method="Prepare"):
+            prepared = await in_thread(preparation.finish)
         yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
         for chunk, payload in blob_chunks(prepared.blob):
             yield Packet(pb.PrepareResponse(prepared=chunk), payload)
@@ -92,7 +94,8 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             yield Packet(pb.PlanResponse(credit=_CREDIT))
         if points != wanted.frame_count:
             raise Refusal("OUT_OF_ORDER", f"the track has {points} frames where open said {wanted.frame_count}")
-        plan = await in_thread(planning.finish)
+        with span("finish", method="Plan"):
+            plan = await in_thread(planning.finish)
         for chunk, payload in blob_chunks(plan):
             yield Packet(pb.PlanResponse(plan=chunk), payload)
         yield Packet(pb.PlanResponse(completed=stream.completed()))
@@ -102,6 +105,8 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         wanted = await stream.read_open()
         engine = choose_engine(wanted.engine, self._engines)
         expression = convert.to_expression(wanted.expression)
+        job = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
+        caller = Caller(str(job), to_priority(wanted.priority))
         blobs, missing = self._blobs.find(wanted.prepared_digest, wanted.plan_digest)
         opened = pb.SyncOpened(
             terms=grant_terms(engine.info, wanted.transports),
@@ -116,7 +121,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         async for _, packet in stream.packets("crops"):
             sequence = packet.message.crops.sequence
             crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-            synced, errors = split_refused(await in_thread(rendering.sync_batch, crops), sequence)
+            synced, errors = split_refused(await in_thread(rendering.sync_batch, crops, caller), sequence)
             for error in errors:
                 yield Packet(pb.SyncResponse(error=error))
             stream.answered(len(crops), len(errors))

@@ -38,15 +38,16 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
         config.stall_seconds,
         config.wait_seconds,
         config.zone,
+        config.keys,
     )
     background: list[BackgroundTask] = [Keeper(store, artifacts, config.keep_days * 24 * 3600)]
     if "worker" in config.roles:
         seconds = (config.lease_seconds, config.segment_seconds, config.turn_seconds)
         background.append(Worker(store, artifacts, stages, config.deliveries, *seconds))
-    if "api" in config.roles and config.webhook:
-        background.append(Webhook(store, config.webhook, config.webhook_secret))
-    rules, api = (config.import_rules, config.deliveries), "api" in config.roles
-    servicer = OrchestratorServicer(store, artifacts, stages, *rules, background, api=api)
+    if "api" in config.roles and (config.webhook or config.webhook_hosts):
+        background.append(Webhook(store, config.webhook_rules, config.webhook_secret))
+    rules = (config.import_rules, config.deliveries, config.webhook_rules)
+    servicer = OrchestratorServicer(store, artifacts, stages, *rules, background, api="api" in config.roles)
     database = Database(config.database_url)
     REGISTRY.register(StagesCollector(stages))
     REGISTRY.register(BacklogCollector(database))
@@ -54,4 +55,4 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
 
 
 if __name__ == "__main__":
-    serve("orchestrator", OrchestratorConfig, load)
+    serve("orchestrator", OrchestratorConfig, load, in_loop=True)

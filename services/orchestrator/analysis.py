@@ -14,7 +14,7 @@ import numpy as np
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.detection import FaceFinder, SeenFrame
 from services.orchestrator.faces import DetectedFaces
-from services.orchestrator.likeness import describe_face, join_descriptions
+from services.orchestrator.likeness import ARCFACE, LANDMARKS, MEASURES, Measure, describe_face, join_descriptions
 from services.orchestrator.report import describe_engine
 from services.orchestrator.stages import Metadata, Stages
 from services.runtime.faces import LANDMARK_COUNT
@@ -24,7 +24,7 @@ from services.runtime.streams import in_thread
 from syncline.errors import InternalError
 from syncline.v1 import media_pb2
 
-VERSION = "3"  # changes when the same frames and engines may give another analysis
+VERSION = "4"  # changes when the same frames and engines may give another analysis
 _VIEW_SIDE = 640  # pixels, the longer side of what the detector looks at
 _LARGE_VIEW_SIDE = 2560  # pixels, where that shows no face or only small ones
 _LARGER = 1.5  # a larger view must be by so much
@@ -41,7 +41,7 @@ Report = Callable[[int], None]
 class Analysis:
     """pts (frames,) int64 in time_base; faces: see DetectedFaces; meshes (faces, 468, 3) float32, frame pixels.
 
-    descriptions: what the face of each track looks like, by the track's number; see likeness.py.
+    descriptions: what the face of each track looks like, by its number, as `measure` compares it; see likeness.py.
 
     The meshes are mapped from their file: a long source does not fill the memory.
     """
@@ -53,6 +53,7 @@ class Analysis:
     meshes: np.ndarray
     descriptions: dict[int, np.ndarray]
     engines: dict[str, Any]
+    measure: Measure = LANDMARKS
 
     @property
     def seconds(self) -> np.ndarray:
@@ -60,10 +61,16 @@ class Analysis:
         return (self.pts - self.pts[:1]) * float(self.time_base)
 
 
-def analysis_key(source: str, decoder: media_pb2.EngineInfo, detector: media_pb2.EngineInfo) -> str:
+def analysis_key(
+    source: str,
+    decoder: media_pb2.EngineInfo,
+    detector: media_pb2.EngineInfo,
+    part: tuple[Fraction, Fraction] | None = None,
+) -> str:
     """What an analysis was made from."""
     models = [model.sha256 for model in detector.models]
-    return json.dumps([VERSION, source, decoder.name, decoder.version, detector.name, detector.version, models])
+    facts = [VERSION, source, decoder.name, decoder.version, detector.name, detector.version, models]
+    return json.dumps(facts + ([] if part is None else [str(time) for time in part]))
 
 
 def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
@@ -85,19 +92,27 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
         meshes = np.memmap(path, np.float32, "r", shape=shape)
     width, height, pixel_format, color = about["format"]
     frame_format = FrameFormat(width, height, PixelFormat(pixel_format), Color(*color))
-    return Analysis(frame_format, Fraction(about["time_base"]), pts, faces, meshes, descriptions, about["engines"])
+    time_base, engines, measure = Fraction(about["time_base"]), about["engines"], MEASURES[about["measure"]]
+    return Analysis(frame_format, time_base, pts, faces, meshes, descriptions, engines, measure)
 
 
 async def analyse(
-    stages: Stages, artifacts: ArtifactStore, source: str, key: str, metadata: Metadata, report: Report
+    stages: Stages,
+    artifacts: ArtifactStore,
+    source: str,
+    key: str,
+    metadata: Metadata,
+    report: Report,
+    part: tuple[Fraction, Fraction] | None = None,
 ) -> Analysis:
-    """Decodes the whole source, finds its faces and keeps the result under `key`.
+    """Decodes the whole source, or what lies between two presentation times; finds its faces, keeps them under `key`.
 
     Stretches in which the small view shows no face, or only small ones, are looked at again in a larger one.
     """
     with artifacts.scratch() as first_path, artifacts.scratch() as second_path, artifacts.scratch() as mesh_path:
         with first_path.open("wb") as first_meshes, second_path.open("wb") as second_meshes:
-            async with stages.decode_frames(source, metadata) as reader:
+            begin, end = part or (None, None)
+            async with stages.decode_frames(source, metadata, begin, end) as reader:
                 size = (reader.format.width, reader.format.height)
                 if min(size) < 32:
                     message = f"the picture has {size[0]} x {size[1]} pixels; no face fits into it"
@@ -117,8 +132,8 @@ async def analyse(
                 }
             second = _Collected(second_meshes)
             stretches = _find_stretches(whole, max(size), reader.time_base)
-            for first, end in stretches:
-                await _look_again(stages, source, metadata, whole, second, (first, end), reader.time_base)
+            for first, last in stretches:
+                await _look_again(stages, source, metadata, whole, second, (first, last), reader.time_base, end)
         rows = await in_thread(_merge, whole, second, stretches, (first_path, second_path), mesh_path)
         await in_thread(artifacts.adopt_artifact, "meshes", key, mesh_path)
     await in_thread(_store, artifacts, key, about, whole, rows, {**whole.looks, **second.looks})
@@ -135,10 +150,11 @@ async def _look_again(
     second: "_Collected",
     stretch: tuple[int, int],
     time_base: Fraction,
+    last: Fraction | None,
 ) -> None:
     first, end = stretch
     second.begin(first, whole.last_track)
-    until = whole.pts[end] * time_base if end < len(whole.pts) else None
+    until = whole.pts[end] * time_base if end < len(whole.pts) else last
     async with (
         stages.decode_frames(source, metadata, whole.pts[first] * time_base, until) as reader,
         FaceFinder(stages, reader, _LARGE_VIEW_SIDE, metadata) as finder,
@@ -175,7 +191,9 @@ class _Collected:
                 frame = self._first_frame + len(self.pts)
                 self.rows.append((frame, track, width * height, x + width / 2, y + height / 2))
                 self._mesh_file.write(face.mesh.tobytes())
-                self.looks.setdefault(track, _Looks()).add(seen.view, face.mesh * np.float32(seen.scale))
+                self.looks.setdefault(track, _Looks()).add(
+                    seen.view, face.mesh * np.float32(seen.scale), face.embedding
+                )
                 self.last_track = max(self.last_track, track)
                 sides.append(max(width, height) * seen.scale)
             self.largest.append(max(sides))
@@ -185,13 +203,19 @@ class _Collected:
 
 @dataclass
 class _Looks:
-    """What a track's face looks like: looked at ever more seldom, so that long tracks cost little."""
+    """What a track's face looks like: looked at ever more seldom, so that long tracks cost little.
+
+    `embeddings`: those that the detector has taken; none where it has no recognition network.
+    """
 
     descriptions: list[np.ndarray] = field(default_factory=list)
+    embeddings: list[np.ndarray] = field(default_factory=list)
     _seen: int = 0
     _due: int = 0
 
-    def add(self, view: np.ndarray, mesh: np.ndarray) -> None:
+    def add(self, view: np.ndarray, mesh: np.ndarray, embedding: np.ndarray | None) -> None:
+        if embedding is not None:
+            self.embeddings.append(embedding)
         if self._seen == self._due:
             self.descriptions.append(describe_face(view, mesh))
             self._due += max(_LOOK_STEP, self._due // 2)
@@ -250,10 +274,13 @@ def _store(
     looks: Mapping[int, _Looks],
 ) -> None:
     tracks = np.unique(rows[:, 1]).astype(np.int64)
+    known = [looks[track] for track in tracks.tolist()]
+    measure = ARCFACE if known and all(look.embeddings for look in known) else LANDMARKS
+    described = [look.embeddings if measure is ARCFACE else look.descriptions for look in known]
     file = io.BytesIO()
     np.savez_compressed(
         file,
-        about=np.array(json.dumps(about)),
+        about=np.array(json.dumps({**about, "measure": measure.name})),
         pts=np.array(whole.pts, np.int64),
         cuts=np.array(whole.cuts, bool),
         frame=rows[:, 0].astype(np.int64),
@@ -261,7 +288,7 @@ def _store(
         area=rows[:, 2],
         centre=rows[:, 3:5],
         tracks=tracks,
-        descriptions=np.array([join_descriptions(looks[track].descriptions) for track in tracks.tolist()], np.float32),
+        descriptions=np.array([join_descriptions(seen) for seen in described], np.float32),
     )
     artifacts.put_artifact("analysis", key, [file.getvalue()])
 

@@ -283,6 +283,9 @@ class Upload:
         self._part.touch()
         with self._part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            if self._path.is_file():  # another upload of the file was just ahead
+                self._part.unlink(missing_ok=True)
+                return self._asset
             found = hash_file(self._part)
             if found != self._asset:
                 self._part.unlink(missing_ok=True)
@@ -293,7 +296,10 @@ class Upload:
 
     def _part_size(self) -> int:
         """Bytes already there; none if they cannot be the beginning of this file."""
-        size = self._part.stat().st_size if self._part.is_file() else 0
+        try:
+            size = self._part.stat().st_size
+        except FileNotFoundError:
+            return 0
         if size > self._asset.size:
             self._part.unlink(missing_ok=True)
             return 0

@@ -1,5 +1,6 @@
 """Segments and sound -> the finished video. Pictures are encoded once, before; sound is encoded here, or copied."""
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -123,18 +124,10 @@ def assemble(
         if form.muxer in ("mp4", "mov") and template.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # the form of HEVC that all players know
         video.time_base = timeline.time_base
-        heard_packets = sound.write_to(output, timeline.duration)
-
-        heard = next(heard_packets, None)
-        for packet in _join(segments, timeline, depth, headers):
-            while heard is not None and _seconds(heard) <= _seconds(packet):
-                output.mux(heard)
-                heard = next(heard_packets, None)
-            packet.stream = video
+        heard: Iterator[Packet[Any]] = sound.write_to(output, timeline.duration)
+        shown: Iterator[Packet[Any]] = _join(segments, timeline, depth, headers, video)
+        for packet in heapq.merge(heard, shown, key=_seconds):
             output.mux(packet)
-        while heard is not None:
-            output.mux(heard)
-            heard = next(heard_packets, None)
 
 
 def _seconds(packet: "Packet[Any]") -> Fraction:
@@ -143,15 +136,18 @@ def _seconds(packet: "Packet[Any]") -> Fraction:
 
 
 def _join(
-    segments: Sequence[Path], timeline: Timeline, depth: int, headers: bytes | None
+    segments: Sequence[Path], timeline: Timeline, depth: int, headers: bytes | None, into: VideoStream
 ) -> Iterator["Packet[VideoStream]"]:
     """The segments' packets in decoding order, timed by the timeline.
 
     With pictures reordered by at most `depth` places, the decoding time of the n-th packet may be the presentation time
-    of the picture `depth` places before the n-th: never later than its own, and strictly increasing.
+    of the picture `depth` places before the n-th: never later than its own, and strictly increasing. The first ones are
+    as long before time 0 as the last picture is shown after the last packet is decoded: MP4 takes a track's length from
+    its decoding times and the duration of the packet that is decoded last.
     """
-    lead = np.arange(-depth, 0) * int(timeline.durations[0])
-    dts = np.concatenate([lead, timeline.pts])
+    few = timeline.frame_count <= depth
+    lead = int(depth * timeline.durations[0] if few else timeline.pts[-1] - timeline.pts[-1 - depth])
+    dts = np.concatenate([-(lead * np.arange(depth, 0, -1) // max(depth, 1)), timeline.pts])
     durations = timeline.durations
     first_frame = 0
     for path in segments:
@@ -168,7 +164,9 @@ def _join(
             packet.time_base = timeline.time_base
             packet.pts = int(timeline.pts[frame])
             packet.dts = int(dts[first_frame + place])
-            packet.duration = int(durations[frame])
+            is_last = first_frame + place == timeline.frame_count - 1
+            packet.duration = timeline.last_duration if is_last else int(durations[frame])
+            packet.stream = into
             yield packet
         first_frame += len(packets)
     if first_frame != timeline.frame_count:

@@ -7,6 +7,7 @@ from services.orchestrator.convert import from_batch, to_batch_id, to_new_job, t
 from services.orchestrator.delivering import Deliveries
 from services.orchestrator.records import NewJob
 from services.orchestrator.store import JobStore
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
@@ -18,11 +19,13 @@ class BatchCalls:
     _store: JobStore
     _artifacts: ArtifactStore
     _deliveries: Deliveries
+    _webhooks: WebhookRules
 
-    def _check_new(self, job: NewJob) -> None:
-        """Raises Refusal ASSET_NOT_FOUND, OUTPUT_FORBIDDEN."""
+    async def _check_new(self, job: NewJob) -> None:
+        """Raises Refusal ASSET_NOT_FOUND, and SOURCE_FORBIDDEN or OUTPUT_FORBIDDEN for addresses."""
         for digest in job.assets:
-            self._artifacts.get_asset(digest)
+            await in_thread(self._artifacts.get_asset, digest)
+        self._webhooks.check(job.webhook)
         if uri := job.options["output_uri"]:
             self._deliveries.check(uri)
 
@@ -36,7 +39,7 @@ class BatchCalls:
         for number, wanted in enumerate(request.jobs):
             try:
                 jobs.append(to_new_job(wanted, tenant))
-                await in_thread(self._check_new, jobs[-1])
+                await self._check_new(jobs[-1])
             except Refusal as refusal:
                 message, about = f"job {number} of the batch: {refusal.message}", {**refusal.metadata, "item": number}
                 raise Refusal(refusal.reason, message, **about) from refusal

@@ -27,7 +27,8 @@ def report_faces(
         }
         for number, role in enumerate(cast.roles)
     ]
-    return {"persons": [_report_person(analysis, person, cast) for person in cast.persons], "speakers": speakers}
+    persons = [_report_person(analysis, person, cast) for person in cast.persons]
+    return {"persons": persons, "persons_told_by": analysis.measure.name, "speakers": speakers}
 
 
 def _report_person(analysis: Analysis, person: Person, cast: Cast) -> dict[str, Any]:

@@ -55,7 +55,8 @@ class Casting:
 
     async def find_cast(self, options: JobOptions, audio: str) -> Cast:
         """Raises Refusal NO_FACE, FACE_NOT_FOUND, INVALID_OPTION."""
-        persons = await in_thread(find_persons, self.analysis.faces, self.analysis.descriptions)
+        seen = self.analysis
+        persons = await in_thread(find_persons, seen.faces, seen.descriptions, seen.measure)
         if not persons:
             frames = len(self.analysis.pts)
             raise Refusal("NO_FACE", f"none of the video's frames ({frames}) shows a face", frames=frames)

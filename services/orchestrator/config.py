@@ -6,8 +6,10 @@ from pathlib import Path
 from services.orchestrator.delivering import Deliveries
 from services.orchestrator.importing import ImportRules
 from services.orchestrator.records import Limits
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.buckets import Address, parse_address
 from services.runtime.config import ConfigError, ServerConfig
+from services.runtime.tls import ClientKeys
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class OrchestratorConfig:
     detector: str = "127.0.0.1:50052"  # as for the decoder
     lipsync: str = "127.0.0.1:50053"  # as for the decoder
     restorer: str = "127.0.0.1:50054"  # as for the decoder
+    stages_ca: str = ""  # PEM file: who signed the stages' certificates; empty: they speak no TLS
     lease_seconds: float = 30.0  # a worker that is silent for so long has lost its job
     stall_seconds: float = 120.0  # a stage that is silent for so long has failed
     wait_seconds: float = 60.0  # so long work waits for a stage that has no replica ready
@@ -38,6 +41,7 @@ class OrchestratorConfig:
     import_bytes: int = 20 << 30  # most that one import may have
     output_buckets: str = ""  # where jobs may write their videos: "s3://results,s3://cdn/videos"; empty: nowhere
     webhook: str = ""  # address that is told of every change of a job's state; empty: none
+    webhook_hosts: str = ""  # of the https addresses that jobs may name to be told instead; as import_hosts
     webhook_secret: str = ""  # what its messages are signed with
     keep_days: float = 30.0  # for which ended jobs, their results, and uploads not used since are kept
     free_bytes: int = 1 << 30  # of the store's disk that uploads and new jobs leave free
@@ -50,8 +54,8 @@ class OrchestratorConfig:
     def __post_init__(self) -> None:
         if self.webhook and not self.webhook.startswith(("https://", "http://")):
             raise ConfigError(f"ORCHESTRATOR_WEBHOOK={self.webhook!r} is no web address")
-        if self.webhook and not self.webhook_secret:
-            raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what ORCHESTRATOR_WEBHOOK is told is signed")
+        if (self.webhook or self.webhook_hosts) and not self.webhook_secret:
+            raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what webhooks are told is signed")
         for name in ("import_buckets", "output_buckets"):
             _parse_buckets(f"ORCHESTRATOR_{name.upper()}", getattr(self, name))
         unknown = set(self.roles.split(",")) - {"api", "worker"}
@@ -59,18 +63,29 @@ class OrchestratorConfig:
             raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")
 
     @property
+    def keys(self) -> ClientKeys | None:
+        """To the stages it shows the certificate that it shows to its clients."""
+        if not self.stages_ca:
+            return None
+        return ClientKeys(self.stages_ca, self.server.tls_certificate, self.server.tls_key)
+
+    @property
     def limits(self) -> Limits:
         return Limits(self.max_jobs, self.tenant_jobs, self.tenant_minutes, self.tenant_bytes)
 
     @property
     def import_rules(self) -> ImportRules:
-        hosts = tuple(host.strip().lower() for host in self.import_hosts.split(",") if host.strip())
+        root = Path(self.import_root) if self.import_root else None
         buckets = _parse_buckets("ORCHESTRATOR_IMPORT_BUCKETS", self.import_buckets)
-        return ImportRules(Path(self.import_root) if self.import_root else None, hosts, buckets, self.import_bytes)
+        return ImportRules(root, _split_hosts(self.import_hosts), buckets, self.import_bytes)
 
     @property
     def deliveries(self) -> Deliveries:
         return Deliveries(_parse_buckets("ORCHESTRATOR_OUTPUT_BUCKETS", self.output_buckets))
+
+    @property
+    def webhook_rules(self) -> WebhookRules:
+        return WebhookRules(self.webhook, _split_hosts(self.webhook_hosts))
 
     @property
     def database_url(self) -> str:
@@ -82,3 +97,7 @@ def _parse_buckets(name: str, text: str) -> tuple[Address, ...]:
         return tuple(parse_address(uri.strip()) for uri in text.split(",") if uri.strip())
     except ValueError as error:
         raise ConfigError(f"{name}={text!r}: {error}") from error
+
+
+def _split_hosts(names: str) -> tuple[str, ...]:
+    return tuple(host.strip().lower() for host in names.split(",") if host.strip())

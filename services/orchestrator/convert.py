@@ -16,13 +16,12 @@ from services.orchestrator.options import RANGES, FpsMode, JobOptions
 from services.orchestrator.persons import Person, find_spans
 from services.orchestrator.records import BatchRecord, EventRecord, JobFilter, JobRecord, JobState, NewJob
 from services.orchestrator.timeline import SyncMode
-from services.runtime.convert import from_fraction, to_fraction
+from services.runtime.convert import from_fraction, to_fraction, to_priority
 from services.runtime.refusal import Refusal
 from syncline.errors import CATALOGUE, to_status
 from syncline.v1 import lipsync_pb2
 from syncline.v1 import orchestrator_pb2 as pb
 
-MAX_PRIORITY = 100
 _DEFAULT_TTL = 3600.0  # seconds
 _TTLS = (60, 7 * 24 * 3600)  # seconds; no store signs for longer
 _TENANT = re.compile(r"[A-Za-z0-9._-]{0,64}")
@@ -54,7 +53,7 @@ _FPS_MODES = (pb.FPS_MODE_UNSPECIFIED, pb.FPS_MODE_PASSTHROUGH, pb.FPS_MODE_CFR)
 # Options that are words.
 _NAMES = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine", "output_uri"),
+    *("lipsync_engine", "restorer_engine", "hardware", "output_uri"),
 )
 
 
@@ -86,13 +85,11 @@ def to_tenant(context: grpc.aio.ServicerContext) -> str:
 
 def to_new_job(job: pb.Job, tenant: str) -> NewJob:
     """Raises Refusal INVALID_OPTION."""
-    if abs(job.priority) > MAX_PRIORITY:
-        message = f"priority is {job.priority}; the range is -{MAX_PRIORITY} to {MAX_PRIORITY}"
-        raise Refusal("INVALID_OPTION", message, field="priority")
+    to_priority(job.priority)
     deadline = job.deadline.ToMilliseconds() if job.HasField("deadline") else None
     options = to_options(job)
     assets = tuple(list_assets(job, options))
-    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, assets)
+    return NewJob(job.video, job.audio, options.to_json(), tenant, job.priority, deadline, job.webhook, assets)
 
 
 def to_filter(request: pb.ListJobsRequest) -> JobFilter:
@@ -227,6 +224,7 @@ def from_job(job: JobRecord) -> pb.Job:
         deadline=_to_timestamp(job.deadline) if job.deadline is not None else None,
         tenant=job.tenant,
         batch=f"batches/{job.batch}" if job.batch else "",
+        webhook=job.webhook,
     )
 
 

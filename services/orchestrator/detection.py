@@ -29,10 +29,11 @@ _CROP = 256  # pixels: the square that the mesh network looks at then has more t
 
 @dataclass(slots=True)
 class FoundFace:
-    """`mesh`: (468, 3) float32, frame pixels; its box follows from it."""
+    """`mesh`: (468, 3) float32, frame pixels; its box follows from it. `embedding`: see services.runtime.faces.Face."""
 
     track: int
     mesh: np.ndarray
+    embedding: np.ndarray | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -154,7 +155,12 @@ def _window_of(face: FoundFace, scale: float) -> CropWindow | None:
 def _take_faces(batch: _Batch, answer: Packet) -> None:
     for seen, found in zip(batch.seen, answer.message.faces.frames, strict=True):
         seen.cut = found.cut
-        seen.faces = [FoundFace(face.track, to_mesh(face.landmarks)) for face in found.faces]
+        seen.faces = [_to_found(face) for face in found.faces]
+
+
+def _to_found(face: detector_pb2.Face) -> FoundFace:
+    embedding = np.array(face.embedding, np.float32) if face.embedding else None
+    return FoundFace(face.track, to_mesh(face.landmarks), embedding)
 
 
 async def _send_once(crops: list[Crop]) -> AsyncIterator[Packet]:

@@ -8,12 +8,14 @@ from types import TracebackType
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
-from services.orchestrator.formats import PRESETS, VIDEO_CODECS, VideoCodec
+from services.orchestrator.formats import HARDWARE_CODECS, PRESETS, VIDEO_CODECS, VideoCodec
 from services.orchestrator.light import UNTOLD, Light, describe_light
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
+from services.runtime.refusal import Refusal
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 _SEGMENT_MUXERS = {"ffv1": "matroska"}  # of codecs that MP4 does not hold
@@ -33,6 +35,11 @@ class EncodeSettings:
     bit_rate: int | None = None  # bits per second, instead of crf
     max_lines: int | None = None  # pixels of the shorter side; larger pictures are scaled down
     light: Light = UNTOLD  # of an HDR source
+    hardware: str = ""  # which graphics card's encoder, as hardware.py knows it; empty: software
+
+    @property
+    def video_codec(self) -> VideoCodec:
+        return (HARDWARE_CODECS if self.hardware else VIDEO_CODECS)[self.codec]
 
     @property
     def output(self) -> FrameFormat:
@@ -41,10 +48,8 @@ class EncodeSettings:
         lines = min(width, height)
         if self.max_lines is not None and lines > self.max_lines:
             width, height = (2 * round(side * self.max_lines / lines / 2) for side in (width, height))
-        layouts = VIDEO_CODECS[self.codec].layouts
-        return replace(
-            self.format, width=width, height=height, pixel_format=_nearest_layout(self.format.pixel_format, layouts)
-        )
+        layout = _nearest_layout(self.format.pixel_format, self.video_codec.layouts)
+        return replace(self.format, width=width, height=height, pixel_format=layout)
 
 
 def _nearest_layout(wanted: PixelFormat, layouts: tuple[PixelFormat, ...]) -> PixelFormat:
@@ -62,7 +67,8 @@ class SegmentEncoder:
     """Frames of one segment -> a file that begins with a key picture and refers to nothing before it.
 
     Writes straight to `path`: give it a scratch file of the artifact store, which makes it whole or nothing. Leave the
-    `with` block by an exception and the file is not finished.
+    `with` block by an exception and the file is not finished. Raises Refusal DEVICE_EXHAUSTED where the encoder of a
+    graphics card gives out.
     """
 
     def __init__(self, path: Path, settings: EncodeSettings) -> None:
@@ -84,7 +90,7 @@ class SegmentEncoder:
             name = FFMPEG_NAMES[self._output.pixel_format]
             picture = picture.reformat(self._output.width, self._output.height, name, interpolation=_SCALING)
         picture.pts, picture.time_base = self.frame_count, self._time_base
-        self._container.mux(self._stream.encode(picture))
+        self._write(picture)
         self.frame_count += 1
 
     def __enter__(self) -> "SegmentEncoder":
@@ -95,19 +101,27 @@ class SegmentEncoder:
     ) -> None:
         try:
             if error is None:
-                self._container.mux(self._stream.encode(None))
+                self._write(None)
         finally:
             self._container.close()
+
+    def _write(self, picture: av.VideoFrame | None) -> None:
+        try:
+            self._container.mux(self._stream.encode(picture))
+        except FFmpegError as error:
+            if not self._settings.hardware:
+                raise
+            raise Refusal("DEVICE_EXHAUSTED", f"the graphics card's encoder gave out: {error}") from error
 
 
 def add_video_stream(container: OutputContainer, settings: EncodeSettings) -> VideoStream:
     """The stream of pictures of the settings' output format, ready to encode; times count in frames."""
-    codec, output = VIDEO_CODECS[settings.codec], settings.output
+    codec, output = settings.video_codec, settings.output
     rate = settings.frame_rate.limit_denominator(1001)  # FFmpeg's fractions have 32 bits
     stream = container.add_stream(codec.encoder, rate=rate)
     assert isinstance(stream, VideoStream)
     stream.width, stream.height = output.width, output.height
-    stream.pix_fmt = FFMPEG_NAMES[output.pixel_format]
+    stream.pix_fmt = codec.names.get(output.pixel_format, FFMPEG_NAMES[output.pixel_format])
     option, told = describe_light(settings.light, codec.encoder)
     light = {option: ":".join([*filter(None, [codec.options.get(option)]), *told])} if told else {}
     stream.options = {
@@ -127,7 +141,7 @@ def add_video_stream(container: OutputContainer, settings: EncodeSettings) -> Vi
 
 
 def _choose_quality(codec: VideoCodec, settings: EncodeSettings) -> dict[str, str]:
-    return {} if codec.crf is None or settings.bit_rate else {"crf": str(settings.crf)}
+    return {} if codec.crf is None or settings.bit_rate else {codec.quality: str(settings.crf)}
 
 
 def _tag_color(stream: VideoStream, color: Color) -> None:

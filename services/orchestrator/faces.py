@@ -1,6 +1,7 @@
 """Which faces belong together within a shot, and where to cut one out: one mesh and one window per frame."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -93,11 +94,11 @@ def find_shots(faces: DetectedFaces) -> list[tuple[int, int]]:
     return [(int(first), int(end)) for first, end in pairwise(bounds)]
 
 
-def find_appearances(faces: DetectedFaces) -> list[np.ndarray]:
+def find_appearances(faces: DetectedFaces, differ: Callable[[int, int], bool]) -> list[np.ndarray]:
     """Everybody's rows in every shot, in order of frames, at most one a frame; the largest of each shot first.
 
     A face the detector lost is the same when it comes back near where it was: a track that never shares a frame with it
-    and begins and ends within a face's width.
+    and begins and ends within a face's width, unless the two tracks are known to `differ`.
     """
     appearances: list[np.ndarray] = []
     for first, end in find_shots(faces):
@@ -105,19 +106,22 @@ def find_appearances(faces: DetectedFaces) -> list[np.ndarray]:
         tracks = [shot[faces.track[shot] == track] for track in np.unique(faces.track[shot])]
         waiting = sorted(tracks, key=lambda own: -faces.area[own].sum())
         while waiting:
-            appearance, waiting = _follow(faces, waiting)
+            appearance, waiting = _follow(faces, waiting, differ)
             appearances.append(appearance)
     return appearances
 
 
-def _follow(faces: DetectedFaces, waiting: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _follow(
+    faces: DetectedFaces, waiting: list[np.ndarray], differ: Callable[[int, int], bool]
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """The first track with all that go on from it or lead up to it, and the tracks that are left."""
     chosen, rest = waiting[0], waiting[1:]
-    left = -1
+    first, left = int(faces.track[chosen[0]]), -1
     while len(rest) != left:  # a track that joins may be the one that the next goes on from
         left, waiting, rest = len(rest), rest, []
         for own in waiting:
-            if not np.isin(faces.frame[own], faces.frame[chosen]).any() and _continues(faces, own, chosen):
+            apart = np.isin(faces.frame[own], faces.frame[chosen]).any() or differ(int(faces.track[own[0]]), first)
+            if not apart and _continues(faces, own, chosen):
                 chosen = np.sort(np.concatenate([chosen, own]))
             else:
                 rest.append(own)

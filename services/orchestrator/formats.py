@@ -1,4 +1,4 @@
-"""What a result may be written as: containers, codecs, and the profiles that stand for a choice of them."""
+"""What a result may be written as: containers, codecs, encoders, and the profiles that stand for a choice of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ class VideoCodec:
     presets: tuple[Mapping[str, str], ...]  # options of the encoder, one for each of PRESETS
     layouts: tuple[PixelFormat, ...]  # others are converted
     options: Mapping[str, str] = field(default_factory=dict)
+    quality: str = "crf"  # the option that takes it
+    names: Mapping[PixelFormat, str] = field(default_factory=dict)  # of layouts that the encoder has another order of
 
 
 def _presets(name: str, *values: object) -> tuple[Mapping[str, str], ...]:
@@ -34,7 +36,8 @@ def _vp9(deadline: str, *speeds: int) -> tuple[Mapping[str, str], ...]:
 
 # The options keep the bytes the same whatever machine encodes: numbers of threads never depend on its cores.
 VIDEO_CODECS: Mapping[str, VideoCodec] = {
-    "h264": VideoCodec("libx264", 18, 51, _presets("preset", *PRESETS), _ALL),
+    # stitchable: parameter sets that depend on neither quality nor content.
+    "h264": VideoCodec("libx264", 18, 51, _presets("preset", *PRESETS), _ALL, {"x264-params": "stitchable=1"}),
     "hevc": VideoCodec(
         "libx265",
         20,
@@ -61,6 +64,25 @@ VIDEO_CODECS: Mapping[str, VideoCodec] = {
     ),
     "ffv1": VideoCodec("ffv1", None, 0, ({},) * len(PRESETS), _ALL, {"level": "3", "slices": "4", "slicecrc": "1"}),
 }  # fmt: skip
+
+HARDWARE = ("auto", "off")  # whether a graphics card's own encoder may be taken
+
+
+def _nvenc(encoder: str, crf: int, most_crf: int, layouts: tuple[PixelFormat, ...]) -> VideoCodec:
+    """NVIDIA's, whose levels p1 to p5 take the place of x264's presets; slower ones ask for what it does not do.
+
+    No picture is shown out of coding order, and a segment begins with a picture that refers to nothing before it.
+    """
+    presets = _presets("preset", "p1", "p2", "p3", "p4", "p4", "p5")
+    options = {"tune": "hq", "rc": "vbr", "spatial-aq": "1", "bf": "0", "forced-idr": "1"}
+    return VideoCodec(encoder, crf, most_crf, presets, layouts, options, "cq", {PixelFormat.YUV420P10: "p010le"})
+
+
+HARDWARE_CODECS: Mapping[str, VideoCodec] = {
+    "h264": _nvenc("h264_nvenc", 18, 51, (PixelFormat.YUV420P,)),
+    "hevc": _nvenc("hevc_nvenc", 20, 51, _420),
+    "av1": _nvenc("av1_nvenc", 28, 63, _420),
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -88,15 +88,9 @@ def _read_bucket(artifacts: ArtifactStore, rules: ImportRules, uri: str) -> Iter
 
 
 def _read_https(artifacts: ArtifactStore, rules: ImportRules, uri: str) -> Iterator[bytes]:
-    parts = urlsplit(uri)
-    host = (parts.hostname or "").lower().rstrip(".")
-    if not any(fnmatchcase(host, pattern) for pattern in rules.hosts):
-        raise _forbidden(uri, "its host is not one that this server reads from (ORCHESTRATOR_IMPORT_HOSTS)")
-    if parts.username or parts.password or _port(uri) not in (None, _PORT):
-        raise _forbidden(uri, "an address has neither a user nor a port")
-    connection = _connect(host, find_address(host, uri))
+    host, target = split_address(uri, rules.hosts, "ORCHESTRATOR_IMPORT_HOSTS")
+    connection = connect(host, find_address(host, uri))
     try:
-        target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         connection.request("GET", target, headers={"Host": host, "Accept-Encoding": "identity"})
         response = connection.getresponse()
         _check_response(response, uri)
@@ -106,6 +100,17 @@ def _read_https(artifacts: ArtifactStore, rules: ImportRules, uri: str) -> Itera
         raise Refusal("SERVICE_UNAVAILABLE", f"{host} broke off: {error}", uri=uri) from error
     finally:
         connection.close()
+
+
+def split_address(uri: str, hosts: Collection[str], variable: str) -> tuple[str, str]:
+    """Host and target of an https address. Raises Refusal SOURCE_FORBIDDEN unless `variable` names the host."""
+    parts = urlsplit(uri)
+    host = (parts.hostname or "").lower().rstrip(".")
+    if parts.scheme != "https" or not any(fnmatchcase(host, pattern) for pattern in hosts):
+        raise _forbidden(uri, f"its host is not one that this server may reach over https ({variable})")
+    if parts.username or parts.password or _port(uri) not in (None, _PORT):
+        raise _forbidden(uri, "an address has neither a user nor a port")
+    return host, f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
 
 
 def find_address(host: str, uri: str) -> str:
@@ -125,11 +130,11 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast and (mapped is None or is_public(str(mapped)))
 
 
-def _connect(host: str, address: str) -> http.client.HTTPConnection:
-    """A connection to the address, whose certificate must be the host's."""
-    connection = http.client.HTTPSConnection(address, _PORT, timeout=_TIMEOUT)
+def connect(host: str, address: str, timeout: float = _TIMEOUT) -> http.client.HTTPConnection:
+    """A connection to the address, whose certificate must be the host's. `timeout`: seconds without a byte."""
+    connection = http.client.HTTPSConnection(address, _PORT, timeout=timeout)
     try:
-        plain = socket.create_connection((address, _PORT), _TIMEOUT)
+        plain = socket.create_connection((address, _PORT), timeout)
         connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
     except OSError as error:
         raise Refusal("SERVICE_UNAVAILABLE", f"{host} cannot be reached: {error}", host=host) from error
@@ -177,4 +182,4 @@ def _port(uri: str) -> int | None:
 
 
 def _forbidden(uri: str, why: str) -> Refusal:
-    return Refusal("SOURCE_FORBIDDEN", f"{uri[:200]!r} cannot be read by this server: {why}", uri=uri[:200])
+    return Refusal("SOURCE_FORBIDDEN", f"{uri[:200]!r} cannot be used by this server: {why}", uri=uri[:200])

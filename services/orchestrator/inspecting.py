@@ -33,7 +33,7 @@ async def inspect_asset(
         info.advice.extend(await advise_on_speech(stages, artifacts, info, request.speech))
     analysis = await _find_analysis(stages, artifacts, request) if has_video else None
     if analysis is not None:
-        persons = await in_thread(find_persons, analysis.faces, analysis.descriptions)
+        persons = await in_thread(find_persons, analysis.faces, analysis.descriptions, analysis.measure)
         info.advice.extend(await in_thread(list, advise_on_faces(analysis, persons)))
         if request.persons:
             response.persons.extend(from_person(analysis, person) for person in persons)

@@ -1,12 +1,13 @@
-"""Whether two faces are the same person's, judged without a recognition net.
+"""Whether two faces are the same person's: by the detector's embeddings where it takes any, else by their looks.
 
-A face becomes a vector: directions of edges around landmarks off the mouth (after Chen et al., "Blessing of
+By looks a face becomes a vector: directions of edges around landmarks off the mouth (after Chen et al., "Blessing of
 dimensionality", CVPR 2013), colours there and of the hair above, and how far apart the landmarks lie. That tells people
-of one video apart, in one light and at similar angles. It does not know a person again from another day: a detector's
-embedding would. It has its place here: a unit vector from describe_face is all that the rest needs.
+of one video apart, in one light and at similar angles. It does not know a person again from another day: an embedding
+does. Both are vectors whose likeness is computed alike; how much of it is needed is the measure's own.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,6 +15,26 @@ import numpy as np
 SAME_PERSON = 0.93  # likeness from which faces of two shots are one person's; see docs/measured.md
 LIKE_PHOTO = 0.9  # likeness to a photo, from which it may show this person
 CLEARLY = 0.02  # likeness by which one person must be more like a photo than all others
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What faces are compared by, and the likeness it takes: see SAME_PERSON, LIKE_PHOTO, CLEARLY.
+
+    `another`: likeness below which a face is another's though it is where the first one was a moment ago.
+    """
+
+    name: str
+    same_person: float
+    like_photo: float
+    clearly: float
+    another: float
+
+
+LANDMARKS = Measure("landmarks", SAME_PERSON, LIKE_PHOTO, CLEARLY, -np.inf)
+# Cosines of ArcFace's embeddings, about 0 for strangers. Not measured here: see docs/engines.md.
+ARCFACE = Measure("arcface", 0.4, 0.3, 0.05, 0.2)
+MEASURES = {measure.name: measure for measure in (LANDMARKS, ARCFACE)}
 
 _SIDE = 128  # pixels of the patch in which a face is looked at
 # Middles of the eyes, tip of the nose, corners of the mouth: where they lie in the patch.
@@ -49,7 +70,7 @@ def describe_face(view: np.ndarray, mesh: np.ndarray) -> np.ndarray:
 
 
 def join_descriptions(descriptions: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> np.ndarray:
-    """The description of one person seen several times."""
+    """The description of one person seen several times: describe_face's, or embeddings."""
     joined = np.average(np.array(descriptions, np.float32), axis=0, weights=weights)
     edges = len(_POINTS) * len(_CORNERS) * _DIRECTIONS
     joined[:edges] /= max(float(np.linalg.norm(joined[:edges])), 1e-6)

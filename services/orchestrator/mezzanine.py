@@ -28,7 +28,7 @@ from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import decoder_pb2
 
-VERSION = "1"  # changes when the same source may give another mezzanine
+VERSION = "2"  # changes when the same source may give another mezzanine
 _LONGER, _SHORTER = 1920, 1080  # pixels, that a picture is scaled down to unless a size is asked for
 _SIDES, _RATES, _BIT_RATES = (64, 8192), (1, 240), (100_000, 400_000_000)
 _AUDIO_RATE, _AUDIO_BIT_RATE = 48000, 192_000  # hertz; bits per second

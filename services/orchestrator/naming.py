@@ -6,7 +6,7 @@ import numpy as np
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.choice import FaceBox
-from services.orchestrator.likeness import CLEARLY, LIKE_PHOTO, compare_faces
+from services.orchestrator.likeness import compare_faces
 from services.orchestrator.persons import Person
 from services.orchestrator.speakers import Chosen
 from services.runtime.refusal import Refusal
@@ -51,7 +51,10 @@ def choose_by_box(analysis: Analysis, persons: Sequence[Person], box: FaceBox) -
 
 
 def choose_by_photo(analysis: Analysis, persons: Sequence[Person], photo: Analysis) -> Chosen:
-    """`photo`: the analysis of the reference. Raises Refusal NO_FACE, INVALID_OPTION, FACE_NOT_FOUND."""
+    """`photo`: the analysis of the reference.
+
+    Raises Refusal NO_FACE, INVALID_OPTION, FACE_NOT_FOUND, SERVICE_UNAVAILABLE.
+    """
     field = "face.reference"
     if len(photo.pts) != 1:
         raise Refusal("INVALID_OPTION", "the reference is a video; give a photo of the person", field=field)
@@ -61,16 +64,22 @@ def choose_by_photo(analysis: Analysis, persons: Sequence[Person], photo: Analys
     if found > 1:
         message = f"the reference photo shows {found} faces; cut it to the one that is meant"
         raise Refusal("INVALID_OPTION", message, field=field, faces=found)
+    measure = analysis.measure
+    if photo.measure is not measure:
+        message = f"the video's faces are known by {measure.name}, the photo's by {photo.measure.name}: "
+        raise Refusal("SERVICE_UNAVAILABLE", message + "this deployment's detectors differ in the models they have")
     (look,) = photo.descriptions.values()
     likeness = [
         -1.0 if person.description is None else float(compare_faces(person.description, look)) for person in persons
     ]
     order = np.argsort([-value for value in likeness], kind="stable")
     best = int(order[0])
-    if likeness[best] < LIKE_PHOTO or (len(order) > 1 and likeness[best] < likeness[int(order[1])] + CLEARLY):
+    unclear = len(order) > 1 and likeness[best] < likeness[int(order[1])] + measure.clearly
+    if likeness[best] < measure.like_photo or unclear:
         told = ", ".join(f"face {persons[place].index} {max(likeness[place], 0):.2f}" for place in order[:_LISTED])
         message = (
-            f"nobody in the video looks clearly like the reference photo (likeness: {told}; {LIKE_PHOTO:g} is needed): "
+            "nobody in the video looks clearly like the reference photo "
+            f"(likeness: {told}; {measure.like_photo:g} is needed): "
             "give a frame of the video itself, or name the face by index or box"
         )
         raise Refusal("FACE_NOT_FOUND", message, best=round(likeness[best], 3))

@@ -9,6 +9,7 @@ from services.orchestrator.database import Database
 from services.orchestrator.records import EventRecord
 from services.orchestrator.rows import to_event
 from services.orchestrator.schema import event, job
+from services.orchestrator.transitions import find_job
 
 _HOLD_SECONDS = 60.0  # for which a job's news are one teller's
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 3600.0  # seconds before a failed telling is tried again
@@ -31,10 +32,14 @@ _EVENTS = (
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Changes of a job's state that nobody was told yet, oldest first. `seen`: its newest event when they were read."""
+    """Changes of a job's state that nobody was told yet, oldest first. `seen`: its newest event when they were read.
+
+    `replay_time`: when they were last asked for again, 0: never.
+    """
 
     job: str
     seen: int
+    replay_time: int
     changes: list[EventRecord]
 
 
@@ -52,16 +57,27 @@ class Newsroom:
             before = events[0].job.state if row["told"] else None
             changes = []
             for happened in events[1:] if row["told"] else events:
-                if happened.job.state != before and happened.time >= tx.after(-_KEEP_SECONDS):
+                if happened.job.state != before and max(happened.time, row["replay_time"]) >= tx.after(-_KEEP_SECONDS):
                     changes.append(happened)
                 before = happened.job.state
-            return News(row["id"], row["last_event"], changes)
+            return News(row["id"], row["last_event"], row["replay_time"], changes)
+
+    def replay_news(self, job_id: str, after: int = 0) -> None:
+        """Has the job's changes of state be told once more, from the one behind that event on, however old they are.
+
+        Raises Refusal JOB_NOT_FOUND.
+        """
+        with self._database.writing() as tx:
+            row = find_job(tx, job_id, lock=True)
+            told = min(row["told"], after)
+            values = {"told": told, "news": True, "news_after": 0, "news_attempts": 0, "replay_time": tx.now}
+            tx.update(job, {"id": job_id}, values)
 
     def told(self, news: News, number: int, failed: bool = False) -> None:
         """Everything up to that event was told; `failed`: the next was not, and is tried again later."""
         with self._database.writing() as tx:
             row = tx.first(_JOB, job=news.job)
-            if row is None:  # deleted meanwhile
+            if row is None or row["replay_time"] != news.replay_time:  # deleted, or asked for again, meanwhile
                 return
             if failed:
                 attempts = row["news_attempts"] + 1

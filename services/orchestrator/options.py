@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from services.orchestrator.choice import AUTO, FaceChoice, Speaker, check_speakers
-from services.orchestrator.formats import AUDIO_CODECS, CONTAINERS, PRESETS, PROFILES, VIDEO_CODECS
+from services.orchestrator.formats import AUDIO_CODECS, CONTAINERS, HARDWARE, PRESETS, PROFILES, VIDEO_CODECS
 from services.orchestrator.timeline import SyncMode
 from services.runtime.refusal import Refusal
 
@@ -77,6 +77,7 @@ class JobOptions:
     source_gain: float | None = None  # decibels; None: the source's own sound is not heard
     normalize: bool = False
     output_uri: str | None = None  # where the result is written beside the store
+    hardware: str = "auto"
 
     @classmethod
     def choose(cls, **given: Any) -> "JobOptions":
@@ -101,6 +102,7 @@ class JobOptions:
                 raise Refusal("INVALID_OPTION", f"{field} is {value:g}; the range is {low:g} to {high:g}", field=field)
         _check_name("preset", self.preset, PRESETS)
         _check_name("profile", self.profile, PROFILES)
+        _check_name("hardware", self.hardware, HARDWARE)
         check_speakers(self.speakers, self.face)
         self._check_times()
         self._check_formats()

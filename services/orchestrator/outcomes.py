@@ -19,6 +19,7 @@ class SegmentReport:
     mouths: list[Runs]
     outcomes: Runs = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)  # by step
+    copied: int = 0  # frames that are the source's own packets
 
     def add_outcomes(self, outcomes: Sequence[str], frame: int) -> None:
         """One for each mouth."""
@@ -31,7 +32,7 @@ class SegmentReport:
 
     def to_json(self) -> dict[str, Any]:
         seconds = {step: round(value, 3) for step, value in self.seconds.items()}
-        return {"outcomes": self.outcomes, "mouths": self.mouths, "seconds": seconds}
+        return {"outcomes": self.outcomes, "mouths": self.mouths, "seconds": seconds, "copied": self.copied}
 
 
 def _add(runs: Runs, outcome: str, frame: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.orchestrator.faces import DetectedFaces, find_appearances, find_shots
-from services.orchestrator.likeness import SAME_PERSON, compare_faces, join_descriptions
+from services.orchestrator.likeness import LANDMARKS, Measure, compare_faces, join_descriptions
 
 _GLIMPSE = 5  # frames: a face seen for less is no person, unless nobody else is seen
 _GAP = 0.5  # seconds for which a person who was lost is still listed as seen
@@ -41,9 +41,18 @@ class _Group:
     likeness: float = 1.0
 
 
-def find_persons(faces: DetectedFaces, descriptions: Mapping[int, np.ndarray]) -> list[Person]:
-    """`descriptions`: by track; a track without one is a person of its own."""
-    groups = _join([_describe(faces, rows, descriptions) for rows in find_appearances(faces)])
+def find_persons(
+    faces: DetectedFaces, descriptions: Mapping[int, np.ndarray], measure: Measure = LANDMARKS
+) -> list[Person]:
+    """`descriptions`: by track, compared by `measure`; a track without one is a person of its own."""
+
+    def differ(one: int, other: int) -> bool:
+        if one not in descriptions or other not in descriptions:
+            return False
+        return float(compare_faces(descriptions[one], descriptions[other])) < measure.another
+
+    groups = [_describe(faces, rows, descriptions) for rows in find_appearances(faces, differ)]
+    groups = _join(groups, measure.same_person)
     lasting = [group for group in groups if len(group.rows) >= _GLIMPSE]
     persons = lasting or groups
     persons.sort(key=lambda group: (faces.frame[group.rows[0]], faces.centre[group.rows[0], 0]))
@@ -85,12 +94,12 @@ def _describe(faces: DetectedFaces, rows: np.ndarray, descriptions: Mapping[int,
     return _Group(rows, frozenset(faces.frame[rows].tolist()), description)
 
 
-def _join(groups: list[_Group]) -> list[_Group]:
+def _join(groups: list[_Group], least: float) -> list[_Group]:
     """The two most alike become one, again and again, until nobody is alike enough."""
     ranked = sorted(groups, key=lambda group: -len(group.rows))
     compared: list[_Group | None] = list(ranked[:_MOST_COMPARED])
     likeness = np.array([[_compare(one, other) for other in compared] for one in compared])
-    while likeness.size and likeness.max() >= SAME_PERSON:
+    while likeness.size and likeness.max() >= least:
         one, other = np.unravel_index(int(likeness.argmax()), likeness.shape)
         compared[one], compared[other] = _merge(compared[one], compared[other], likeness[one, other]), None
         likeness[other, :] = likeness[:, other] = -np.inf

@@ -1,4 +1,4 @@
-"""Plan: the output timeline of a job, and the lipsync engine's plan for every mouth in it."""
+"""Plan: the output timeline of a job, its encoder, and the lipsync engine's plan for every mouth in it."""
 
 import hashlib
 import io
@@ -12,8 +12,11 @@ from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.hardware import choose_encoder
 from services.orchestrator.idle import IdleMotion, move_mesh
+from services.orchestrator.light import to_light
 from services.orchestrator.options import FpsMode, JobOptions
 from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
 from services.orchestrator.stages import Metadata, Stages
@@ -27,7 +30,7 @@ from services.orchestrator.timeline import (
     to_constant_rate,
 )
 from services.runtime.convert import from_fraction, from_mesh, to_fraction
-from services.runtime.frames import view_bytes
+from services.runtime.frames import FrameFormat, view_bytes
 from services.runtime.streams import blob_chunks, in_thread
 from services.runtime.wire import Packet
 from syncline.v1 import decoder_pb2, lipsync_pb2
@@ -46,6 +49,24 @@ def plan_timeline(info: decoder_pb2.MediaInfo, analysis: Analysis, duration: Fra
     if options.fps_mode is FpsMode.PASSTHROUGH:
         return timeline
     return to_constant_rate(timeline, options.frame_rate or nearest_standard_rate(1 / mean))
+
+
+def plan_encoding(
+    video: decoder_pb2.VideoInfo, frame_format: FrameFormat, timeline: Timeline, options: JobOptions
+) -> EncodeSettings:
+    """`frame_format`: of the source's frames. Tries what encoders the machine has."""
+    settings = EncodeSettings(
+        frame_format,
+        timeline.frame_rate,
+        options.crf,
+        options.preset,
+        to_fraction(video.sample_aspect_ratio) or Fraction(1),
+        codec=options.video_codec,
+        bit_rate=options.video_bit_rate,
+        max_lines=options.max_lines,
+        light=to_light(video),
+    )
+    return choose_encoder(settings) if options.hardware == "auto" else settings
 
 
 def find_range(analysis: Analysis, options: JobOptions) -> tuple[int, int]:

@@ -13,7 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.orchestrator.discovery import Discovery, Endpoint
 from services.runtime.channel import open_channel
-from syncline.errors import Exhausted, InternalError, ServiceUnavailable, Stalled, Unavailable
+from services.runtime.config import ConfigError
+from services.runtime.tls import ClientKeys
+from syncline.errors import Exhausted, InternalError, ServiceUnavailable, Stalled, Unavailable, from_rpc_error
 
 _log = structlog.get_logger("pool")
 _PROBE_SECONDS = 1.0  # between looks at a replica's health
@@ -22,16 +24,17 @@ _SILENCES = 2  # unanswered probes in a row that make a replica frozen or cut of
 _REST_SECONDS = 0.5  # after a first failure; doubles with each further one
 _MAX_REST_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
+_RENEW_SECONDS = 5.0  # between looks whether the certificates were replaced
 
 
 class Member:
     """One replica and what is known of it. `outstanding`: calls or batches under way on it."""
 
-    def __init__(self, endpoint: Endpoint, make_stub: Callable[[Any], Any], remote: bool) -> None:
+    def __init__(self, endpoint: Endpoint, channel: Any, make_stub: Callable[[Any], Any], remote: bool) -> None:
         self.endpoint = endpoint
         self.remote = remote  # in another zone: second choice
-        self.channel = open_channel(endpoint.address)
-        self.stub = make_stub(self.channel)
+        self.channel = channel
+        self.stub = make_stub(channel)
         self.outstanding = 0
         self.gone = False  # no longer among the replicas
         self.lost = False  # it answers nothing: what is under way there will not come back
@@ -86,6 +89,7 @@ class Member:
                     self._set_lost(silences >= _SILENCES)
                 else:
                     self._unwell = True
+                    self.trouble = str(from_rpc_error(error))
                 continue
             silences = 0
             self._set_lost(False)
@@ -98,16 +102,27 @@ class Member:
 
 
 class Pool:
-    """All replicas of a stage. `wait`: seconds that work waits for one to be available. Used on one event loop."""
+    """All replicas of a stage. Used on one event loop.
+
+    `wait`: seconds that work waits for one to be available; `zone`: whose replicas come first; `keys`: of TLS.
+    """
 
     def __init__(
-        self, stage: str, discovery: Discovery, make_stub: Callable[[Any], Any], wait: float, zone: str = ""
+        self,
+        stage: str,
+        discovery: Discovery,
+        make_stub: Callable[[Any], Any],
+        wait: float,
+        zone: str = "",
+        keys: ClientKeys | None = None,
     ) -> None:
         self.stage = stage
         self.wait = wait
         self._discovery = discovery
         self._make_stub = make_stub
         self._zone = zone
+        self._keys = keys
+        self._credentials = keys.read() if keys else None
         self._members: dict[str, Member] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -167,6 +182,8 @@ class Pool:
         if not self._started:
             self._started = True
             self._run(self._follow())
+            if self._keys:
+                self._run(self._renew(self._keys))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -183,12 +200,30 @@ class Pool:
                 _log.warning("replicas cannot be looked up", stage=self.stage, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
+    async def _renew(self, keys: ClientKeys) -> None:
+        """Connects anew once the certificates were replaced; what is under way ends on the old connections."""
+        age = keys.age()
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            if (latest := keys.age()) == age:
+                continue
+            try:
+                self._credentials = keys.read()
+            except ConfigError as error:  # in the middle of being replaced
+                _log.warning("the certificates stay as they were", stage=self.stage, error=str(error))
+                continue
+            age = latest
+            endpoints = {member.address: member.endpoint for member in self.known}
+            self._update({})
+            self._update(endpoints)
+
     def _update(self, endpoints: dict[str, Endpoint]) -> None:
         for address, endpoint in endpoints.items():
             known = self._members.get(address)
             if known is None:
                 remote = bool(self._zone and endpoint.zone and endpoint.zone != self._zone)
-                self._members[address] = member = Member(endpoint, self._make_stub, remote)
+                channel = open_channel(address, self._credentials, self.stage)
+                self._members[address] = member = Member(endpoint, channel, self._make_stub, remote)
                 self._run(self._attend(member))
                 _log.info("replica found", stage=self.stage, address=address)
             else:

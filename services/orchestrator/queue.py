@@ -26,6 +26,7 @@ from services.orchestrator.schema import job, segment
 from services.orchestrator.timeline import SegmentSpan
 from services.orchestrator.transitions import (
     change_job,
+    check_held,
     close_attempt,
     end_job,
     find_job,
@@ -66,23 +67,25 @@ _NEXT_SEGMENT = (
     .with_for_update(skip_locked=True)
 )
 _JOB_TO_HELP = (
-    sa.select(job.c.id)
+    sa.select(job)
     .where(job.c.state == JobState.RUNNING, sa.exists().where(segment.c.job == job.c.id, _FREE_SEGMENT))
     .order_by(job.c.lane, job.c.turn, job.c.number)
     .limit(1)
+    .with_for_update(key_share=True)
 )
+# Helpers that come at one moment go to different jobs: those of one job wait for each other's commits.
+_UNWATCHED_JOB_TO_HELP = _JOB_TO_HELP.with_for_update(skip_locked=True, key_share=True)
 _SEGMENTS = sa.select(segment).where(segment.c.job == sa.bindparam("job")).order_by(segment.c.number)
-_DONE_SEGMENTS = (
+_OPEN_SEGMENTS = (
     sa.select(sa.func.count())
     .select_from(segment)
-    .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.DONE)
+    .where(segment.c.job == sa.bindparam("job"), segment.c.state != SegmentState.DONE)
 )
 _TAKEN_SEGMENTS = (
     sa.select(sa.func.count())
     .select_from(segment)
     .where(segment.c.job == sa.bindparam("job"), segment.c.state == SegmentState.RUNNING)
 )
-_ALL_SEGMENTS = sa.select(sa.func.count()).select_from(segment).where(segment.c.job == sa.bindparam("job"))
 _DROP_SEGMENTS = sa.delete(segment).where(segment.c.job == sa.bindparam("of"))
 
 
@@ -176,7 +179,7 @@ class WorkQueue:
         """DONE, once every segment is."""
         with self._database.writing() as tx:
             row, _ = hold(tx, lease)
-            if tx.value(_DONE_SEGMENTS, job=lease.job) != tx.value(_ALL_SEGMENTS, job=lease.job):
+            if tx.value(_OPEN_SEGMENTS, job=lease.job):
                 raise ValueError(f"job {lease.job} has segments that are not done")
             return to_job(end_job(tx, row, JobState.DONE, "Done.", None, result, report))
 
@@ -224,10 +227,9 @@ class WorkQueue:
     def claim_help(self, owner: str, seconds: float) -> tuple[JobRecord, SegmentRecord, Lease] | None:
         """A segment of whichever running job has one to spare, for a worker that finds no job to claim."""
         with self._database.writing() as tx:
-            job_id = tx.value(_JOB_TO_HELP, now=tx.now)
-            if job_id is None:
+            row = tx.first(_UNWATCHED_JOB_TO_HELP, now=tx.now) or tx.first(_JOB_TO_HELP, now=tx.now)
+            if row is None:
                 return None
-            row = find_job(tx, job_id, lock=True)
             claimed = _claim_segment(tx, row, owner, seconds)
             return None if claimed is None else (to_job(row), *claimed)
 
@@ -239,12 +241,12 @@ class WorkQueue:
             published = {"state": SegmentState.DONE, "fence": lease.fence, "digest": result.digest}
             if {name: part[name] for name in published} == published:
                 return to_job(row)
-            hold(tx, lease)
+            check_held(lease, row, part)
             close_attempt(tx, lease, SegmentState.DONE)
             values = published | {"size": result.size, "details": encode_json(details or {}), "owner": None}
             update_leased(tx, lease, values | {"lease_until": None})
-            done = tx.value(_DONE_SEGMENTS, job=lease.job)
-            progress = replace(to_progress(row["progress"]), done_segments=done)
+            known = to_progress(row["progress"])
+            progress = replace(known, done_segments=known.done_segments + 1)
             return to_job(change_job(tx, row, {"progress": encode_progress(progress), "attempts": 0}))
 
 

@@ -71,7 +71,8 @@ class ErrorRecord:
 class NewJob:
     """What a client asks for. `priority`: higher goes first; `deadline`: after it the job FAILED.
 
-    `assets`: digests of all files that the job needs, those that the options name as well.
+    `webhook`: address that is told of it, empty: the deployment's own; `assets`: digests of all files that the job
+    needs, those that the options name as well; `trace`: W3C traceparent of the call, where its caller traces.
     """
 
     video: str  # digest
@@ -80,7 +81,9 @@ class NewJob:
     tenant: str = ""
     priority: int = 0
     deadline: int | None = None
+    webhook: str = ""
     assets: tuple[str, ...] = ()
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class JobRecord:
     priority: int
     deadline: int | None
     batch: str | None
+    trace: str
+    webhook: str
     progress: JobProgress
     plan: str | None
     result: Asset | None

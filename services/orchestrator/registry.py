@@ -174,6 +174,7 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
         "audio": new.audio,
         "options": encode_json(new.options),
         "tenant": new.tenant,
+        "trace": new.trace,
         "batch": batch,
         "lane": -new.priority,
         "turn": find_turn(tx, new.tenant, -new.priority),
@@ -189,6 +190,8 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
         "news": False,
         "news_after": 0,
         "news_attempts": 0,
+        "replay_time": 0,
+        "webhook": new.webhook,
     }
     row = tx.insert(job, values, unless="request_id")
     if row is None:
@@ -199,8 +202,8 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
 
 
 def _is_same(row: Row, new: NewJob) -> bool:
-    wanted: tuple[Any, ...] = (new.video, new.audio, encode_json(new.options), new.tenant, -new.priority)
-    return wanted == (row["video"], row["audio"], row["options"], row["tenant"], row["lane"])
+    wanted: tuple[Any, ...] = (new.video, new.audio, encode_json(new.options), new.tenant, -new.priority, new.webhook)
+    return wanted == tuple(row[name] for name in ("video", "audio", "options", "tenant", "lane", "webhook"))
 
 
 def _count_batch(tx: Transaction, batch: str) -> BatchRecord:

@@ -2,12 +2,14 @@
 
 import contextlib
 import time
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
@@ -18,6 +20,7 @@ from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
 from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.pipeline import pass_through, work_ahead
+from services.orchestrator.smart_render import Run
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
@@ -63,32 +66,35 @@ class RenderJob:
     restorer_engine: str  # empty for the default
     expression: lipsync_pb2.Expression
     idle: Sequence[IdleMotion] = ()  # of a photo's heads, one after the other
+    copies: Sequence[Run] = ()  # of output frames that are the source's own packets
+    priority: int = 0
 
 
 @dataclass
-class _Patch:
+class Patch:
     """The crop that replaces part of a frame, on its way."""
 
     window: CropWindow
     cut: np.ndarray  # (pixels, pixels, 3) uint8 RGB, as it left the frame
+    mesh: np.ndarray  # (468, 3) float32, pixels of the crop
     crop: Crop | None
     failure: str = ""
 
 
 @dataclass
-class _Shown:
+class Shown:
     """An output frame on its way: its picture, and a patch for each mouth of the job that is seen in it."""
 
     number: int
     frame: Frame
-    patches: list[_Patch | None]
+    patches: list[Patch | None]
 
 
 @dataclass
-class _Batch:
-    shown: list[_Shown]
+class Batch:
+    shown: list[Shown]
 
-    def patches(self, mouth: int) -> list[tuple[int, _Patch, Crop]]:
+    def patches(self, mouth: int) -> list[tuple[int, Patch, Crop]]:
         """(output frame, patch, its crop) for those of one mouth that still have one."""
         found = ((item.number, item.patches[mouth]) for item in self.shown)
         return [(number, patch, patch.crop) for number, patch in found if patch is not None and patch.crop is not None]
@@ -100,23 +106,33 @@ async def render_segment(
     """Encodes the segment into `path`; yields its report as it grows, after each batch of frames."""
     report = SegmentReport([[] for _ in job.mouths])
     begun = time.monotonic()
+    with SegmentEncoder(path, job.encode) as encoder:
+        async with contextlib.aclosing(render_frames(stages, feed, job, span, metadata, report)) as batches:
+            async for batch in batches:
+                with tracing.span("encode", frames=len(batch.shown)):
+                    await in_thread(_paste_and_encode, batch, encoder, report)
+                report.seconds["render"] = time.monotonic() - begun
+                yield report
+        if encoder.frame_count != span.frame_count:
+            raise InternalError(f"the decoder gave {encoder.frame_count} of the segment's {span.frame_count} frames")
+
+
+async def render_frames(
+    stages: Stages, feed: FrameFeed, job: RenderJob, span: SegmentSpan, metadata: Metadata, report: SegmentReport
+) -> AsyncGenerator[Batch, None]:
+    """The segment's frames in order, with the patches that are still to be pasted in."""
     async with contextlib.AsyncExitStack() as stack:
-        encoder = stack.enter_context(SegmentEncoder(path, job.encode))
         seen = [number for number, mouth in enumerate(job.mouths) if _is_seen(job, mouth, span)]
         batches = _cut_batches(feed, job, span, len(seen), report)
         restorers = stages.restorers(job.restorer_engine)
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
-            restore = partial(_restore, restorers, number, job.restorer_strength, report)
+            restore = partial(_restore, restorers, number, job, uuid.uuid4().hex, report)
             batches = work_ahead(synced, restore, lambda: min(restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
-                await in_thread(_paste_and_encode, batch, encoder, report)
-                report.seconds["render"] = time.monotonic() - begun
-                yield report
-        if encoder.frame_count != span.frame_count:
-            raise InternalError(f"the decoder gave {encoder.frame_count} of the segment's {span.frame_count} frames")
+                yield batch
 
 
 def _is_seen(job: RenderJob, mouth: Mouth, span: SegmentSpan) -> bool:
@@ -132,6 +148,7 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
         prepared_digest=mouth.prepared.digest,
         plan_digest=mouth.plan_digest,
         expression=job.expression,
+        priority=job.priority,
     )
     async with stages.stream("lipsync", "Sync", Packet(lipsync_pb2.SyncRequest(open=wanted)), metadata) as sync:
         for digest, read in ((mouth.prepared.digest, mouth.prepared.read), (mouth.plan_digest, lambda: mouth.plan)):
@@ -143,7 +160,7 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
 
 async def _cut_batches(
     feed: FrameFeed, job: RenderJob, span: SegmentSpan, mouths: int, report: SegmentReport
-) -> AsyncGenerator[_Batch, None]:
+) -> AsyncGenerator[Batch, None]:
     # Frames wait before every stage that they go through: with more mouths, fewer travel together.
     size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (job.encode.format.frame_bytes * max(mouths, 1))))
     waiting: list[tuple[int, int, Frame]] = []
@@ -193,31 +210,31 @@ def _reverse_limit(job: RenderJob) -> int:
     return max(8, _REVERSE_BYTES // job.encode.format.frame_bytes)
 
 
-def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> _Batch:
+def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> Batch:
     begun = time.monotonic()
     shown = []
     for number, source, photo in batch:
         frame = move_picture(job.idle, photo, number)
         patches = [_cut_patch(job, mouth, number, source, frame) for mouth in job.mouths]
-        shown.append(_Shown(number, frame, patches))
+        shown.append(Shown(number, frame, patches))
     report.add_seconds("cut", time.monotonic() - begun)
-    return _Batch(shown)
+    return Batch(shown)
 
 
-def _cut_patch(job: RenderJob, mouth: Mouth, number: int, source: int, frame: Frame) -> _Patch | None:
+def _cut_patch(job: RenderJob, mouth: Mouth, number: int, source: int, frame: Frame) -> Patch | None:
     window, mesh = mouth.track.windows[source], mouth.track.crop_mesh(source)
     if window is None or mesh is None:
         return None
     mesh = move_mesh(job.idle, mesh, window, number)
     cut = cut_crop(frame, window)
-    return _Patch(window, cut, Crop(number, int(job.timeline.pts[number]), cut, mesh))
+    return Patch(window, cut, mesh, Crop(number, int(job.timeline.pts[number]), cut, mesh))
 
 
-ToPacket = Callable[[int, _Batch], Packet | None]
+ToPacket = Callable[[int, Batch], Packet | None]
 
 
 def _to_sync(mouth: int) -> ToPacket:
-    def to_packet(sequence: int, batch: _Batch) -> Packet | None:
+    def to_packet(sequence: int, batch: Batch) -> Packet | None:
         crops = [crop for _, _, crop in batch.patches(mouth)]
         if not crops:
             return None
@@ -227,14 +244,23 @@ def _to_sync(mouth: int) -> ToPacket:
     return to_packet
 
 
-async def _restore(restorers: Dispatcher, mouth: int, strength: float, report: SegmentReport, batch: _Batch) -> None:
+async def _restore(
+    restorers: Dispatcher, mouth: int, job: RenderJob, track: str, report: SegmentReport, batch: Batch
+) -> None:
+    """`track`: of this mouth in this segment, by which a restorer knows what it had before."""
     crops = [crop for _, _, crop in batch.patches(mouth)]
     if not crops:
         return
 
     def to_packet(sequence: int) -> Packet:
         message, payload = from_crops(sequence, crops)
-        request = restorer_pb2.RestoreRequest(crops=message, strength=strength, traceparent=traceparent)
+        request = restorer_pb2.RestoreRequest(
+            crops=message,
+            strength=job.restorer_strength,
+            traceparent=traceparent,
+            priority=job.priority,
+            track=track,
+        )
         return Packet(request, payload)
 
     with tracing.span("restore", items=len(crops)):
@@ -245,10 +271,10 @@ async def _restore(restorers: Dispatcher, mouth: int, strength: float, report: S
         _take_answer(mouth)(batch, answer)
 
 
-def _take_answer(mouth: int) -> Callable[[_Batch, Packet], None]:
+def _take_answer(mouth: int) -> Callable[[Batch, Packet], None]:
     """Puts the crops that came back in place; a crop that failed is dropped, and its face stays as it is."""
 
-    def take(batch: _Batch, answer: Packet) -> None:
+    def take(batch: Batch, answer: Packet) -> None:
         message = answer.message
         asked = batch.patches(mouth)
         if message.WhichOneof("message") == "error":
@@ -267,21 +293,27 @@ def _take_answer(mouth: int) -> Callable[[_Batch, Packet], None]:
     return take
 
 
-def _paste_and_encode(batch: _Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
+def paste_patches(shown: Shown) -> tuple[av.VideoFrame, Frame]:
+    """The frame as it will be seen, for FFmpeg and as planes: views of one memory."""
+    picture, frame = to_picture(shown.frame)  # the one copy of a full frame between decoder's message and x264
+    for patch in shown.patches:
+        if patch is not None and patch.crop is not None:
+            frame = paste_crop(frame, patch.window, patch.cut, patch.crop.pixels, in_place=True)
+    return picture, frame
+
+
+def _paste_and_encode(batch: Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
     for item in batch.shown:
         begun = time.monotonic()
-        picture, frame = to_picture(item.frame)  # the one copy of a full frame between decoder's message and x264
-        for patch in item.patches:
-            if patch is not None and patch.crop is not None:
-                frame = paste_crop(frame, patch.window, patch.cut, patch.crop.pixels, in_place=True)
+        picture, _ = paste_patches(item)
         pasted = time.monotonic()
         encoder.encode(picture)
         report.add_seconds("paste", pasted - begun)
         report.add_seconds("encode", time.monotonic() - pasted)
-        report.add_outcomes([_outcome_of(patch) for patch in item.patches], item.number)
+        report.add_outcomes([outcome_of(patch) for patch in item.patches], item.number)
 
 
-def _outcome_of(patch: _Patch | None) -> str:
+def outcome_of(patch: Patch | None) -> str:
     if patch is None:
         return "no_face"
     if patch.crop is None:

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 from services.orchestrator.artifacts import Asset
+from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.options import JobOptions
 from services.orchestrator.records import JobRecord, SegmentRecord
 from services.orchestrator.speed import worker_megabytes
@@ -20,6 +21,7 @@ def build_report(
     options: JobOptions,
     info: decoder_pb2.MediaInfo,
     timeline: Timeline,
+    encode: EncodeSettings,
     segments: Sequence[SegmentRecord],
     faces: Mapping[str, Any],
     engines: Mapping[str, Any],
@@ -51,6 +53,8 @@ def build_report(
             "frames": timeline.frame_count,
             "duration_seconds": round(float(timeline.duration), 6),
             "frame_rate": str(timeline.frame_rate.limit_denominator(1001)),
+            "encoder": encode.video_codec.encoder,
+            "copied_frames": sum((segment.details or {}).get("copied", 0) for segment in segments),
         },
         "settings": {
             **options.to_json(),

@@ -67,6 +67,8 @@ def to_job(row: Row) -> JobRecord:
         priority=-row["lane"],
         deadline=row["deadline"],
         batch=row["batch"],
+        trace=row["trace"],
+        webhook=row["webhook"],
         progress=to_progress(row["progress"]),
         plan=row["plan"],
         result=_to_asset(row["result"], row["result_size"]),

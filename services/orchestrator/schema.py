@@ -41,6 +41,7 @@ job = Table(
     Column("options", Text, nullable=False),
     Column("tenant", String(64), nullable=False, default=""),
     Column("batch", String(32)),
+    Column("trace", String(64), nullable=False, default=""),  # W3C traceparent of the call that made it
     Column("lane", Integer, nullable=False, default=0),  # minus the priority: the lowest goes first
     Column("turn", BigInteger, nullable=False, default=0),  # within the lane: the lowest goes first
     Column("deadline", BigInteger),
@@ -57,6 +58,8 @@ job = Table(
     Column("news", Boolean, nullable=False, default=False),  # there are changes of state behind it
     Column("news_after", BigInteger, nullable=False, default=0),  # earliest time to send them
     Column("news_attempts", Integer, nullable=False, default=0),
+    Column("replay_time", BigInteger, nullable=False, default=0),  # when they were last asked for again
+    Column("webhook", Text, nullable=False, default=""),  # who is told; empty: the deployment's own
     Column("create_time", BigInteger, nullable=False),
     Column("start_time", BigInteger),
     Column("end_time", BigInteger),

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.leases import claim, give_back, record_error, tell, while_held
 from services.orchestrator.metrics import SEGMENT_RENDER_SECONDS
+from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.progress import Beacon
 from services.orchestrator.records import Lease, SegmentRecord
 from services.orchestrator.rendering import RenderJob, render_segment
+from services.orchestrator.smart_render import copy_segment
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan
@@ -96,8 +99,22 @@ class SegmentRenderer:
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
         begun = time.monotonic()
         with tracing.span("segment", segment=segment.index), self.artifacts.scratch(suffix=".mp4") as path:
-            async for report in render_segment(self.stages, feed, render, span, path, metadata):
-                self.progress.advance(done + sum(count for _, _, count in report.outcomes))
+            if (span.first_frame, span.frame_count) in render.copies:
+                report = await self._copy(render, span, path)
+            else:
+                async for report in render_segment(self.stages, feed, render, span, path, metadata):
+                    self.progress.advance(done + sum(count for _, _, count in report.outcomes))
             asset = await in_thread(self.artifacts.adopt, path)
         await tell(self.store.finish_segment, lease, asset, report.to_json())
         SEGMENT_RENDER_SECONDS.observe(time.monotonic() - begun)
+
+    async def _copy(self, render: RenderJob, span: SegmentSpan, path: Path) -> SegmentReport:
+        """Writes the source's own packets to `path`."""
+        begun = time.monotonic()
+        source = int(render.timeline.source[span.first_frame])
+        ticks = int(render.pts[source] - render.pts[0])
+        whole = await in_thread(self.artifacts.path_of, render.source)
+        await in_thread(copy_segment, whole, ticks, span.frame_count, path)
+        unseen = ("no_face", span.first_frame, span.frame_count)
+        seconds = {"copy": time.monotonic() - begun}
+        return SegmentReport([[unseen] for _ in render.mouths], [unseen], seconds, span.frame_count)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import grpc
@@ -11,7 +12,6 @@ from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.asset_calls import AssetCalls
 from services.orchestrator.batch_calls import BatchCalls
 from services.orchestrator.convert import (
-    from_estimate,
     from_event,
     from_job,
     to_filter,
@@ -20,13 +20,17 @@ from services.orchestrator.convert import (
     to_tenant,
 )
 from services.orchestrator.delivering import Deliveries
-from services.orchestrator.estimating import estimate, inspect_all
+from services.orchestrator.estimating import inspect_all
 from services.orchestrator.importing import ImportRules
+from services.orchestrator.previewing import Previews
 from services.orchestrator.records import EventRecord
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
+from services.orchestrator.trial_calls import TrialCalls
+from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
+from services.runtime.tracing import callers_trace
 from syncline.v1 import orchestrator_pb2 as pb
 from syncline.v1 import orchestrator_pb2_grpc
 
@@ -40,7 +44,7 @@ class BackgroundTask(Protocol):
         ...
 
 
-class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
+class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_grpc.OrchestratorServiceServicer):
     service_name = "syncline.v1.OrchestratorService"
 
     def __init__(
@@ -50,16 +54,19 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
         stages: Stages,
         imports: ImportRules,
         deliveries: Deliveries,
+        webhooks: WebhookRules,
         background: Sequence[BackgroundTask],
         api: bool = True,
     ) -> None:
         self._imports = imports
         self._deliveries = deliveries
+        self._webhooks = webhooks
         self._background = background
         self._api = api
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
+        self._previews = Previews(stages, artifacts)
 
     def register(self, server: grpc.aio.Server) -> None:
         if self._api:  # a worker by itself serves nothing but its health
@@ -79,24 +86,15 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
-        await in_thread(self._check_new, new)
+        await self._check_new(new)
         await self._stages.check_engines(new.options)
         if request.validate_only:
             await inspect_all(self._stages, new)
             return pb.CreateJobResponse(job=request.job)
         await in_thread(self._artifacts.check_room)
+        new = replace(new, trace=callers_trace(context.invocation_metadata() or ()))
         job = await in_thread(self._store.create_job, new, request.request_id or None)
         return pb.CreateJobResponse(job=from_job(job))
-
-    async def EstimateJob(
-        self, request: pb.EstimateJobRequest, context: grpc.aio.ServicerContext
-    ) -> pb.EstimateJobResponse:
-        new = to_new_job(request.job, to_tenant(context))
-        await in_thread(self._check_new, new)
-        facts = await inspect_all(self._stages, new)
-        costs = await in_thread(self._store.latest_costs)
-        ahead = await in_thread(self._store.count_ahead, new)
-        return from_estimate(estimate(facts, costs), ahead)
 
     async def GetJob(self, request: pb.GetJobRequest, context: grpc.aio.ServicerContext) -> pb.GetJobResponse:
         job = await in_thread(self._store.get_job, to_job_id(request.name))
@@ -136,3 +134,11 @@ class OrchestratorServicer(AssetCalls, BatchCalls, orchestrator_pb2_grpc.Orchest
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: grpc.aio.ServicerContext) -> pb.DeleteJobResponse:
         await in_thread(self._store.delete_job, to_job_id(request.name))
         return pb.DeleteJobResponse()
+
+    async def ReplayWebhook(
+        self, request: pb.ReplayWebhookRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ReplayWebhookResponse:
+        job = await in_thread(self._store.get_job, to_job_id(request.name))
+        self._webhooks.find_target(job)
+        await in_thread(self._store.replay_news, job.id, request.after_event)
+        return pb.ReplayWebhookResponse()

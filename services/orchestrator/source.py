@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,12 +35,18 @@ class Prepared:
     """What the lipsync engine learned of a face of the source."""
 
     digest: str
-    path: Path
+    artifacts: ArtifactStore
+    key: str
     summary: dict[str, Any]
     engine: str = ""  # that learned it, and alone can use it
 
     def read(self) -> bytes:
-        return self.path.read_bytes()
+        """Blocks. Raises Refusal SERVICE_UNAVAILABLE when it is there no longer: the next attempt learns it anew."""
+        blob = self.artifacts.get_artifact("library", self.key)
+        if blob is None:
+            message = "What was learned of the source was cleaned up meanwhile: it is learned again."
+            raise Refusal("SERVICE_UNAVAILABLE", message, digest=self.digest)
+        return blob
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,23 @@ class Source:
 
 
 async def find_analysis(
-    stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata, report: Report
+    stages: Stages,
+    artifacts: ArtifactStore,
+    source: str,
+    metadata: Metadata,
+    report: Report,
+    part: tuple[Fraction, Fraction] | None = None,
 ) -> tuple[str, Analysis]:
-    """The analysis of a source and its key; made now unless it is kept."""
-    key = analysis_key(source, await stages.engine("decoder"), await stages.engine("detector"))
-    analysis = await in_thread(load_analysis, artifacts, key)
-    return key, analysis or await analyse(stages, artifacts, source, key, metadata, report)
+    """The analysis of a source and its key; made now unless it is kept.
+
+    `part`: presentation times, seconds, between which it is enough where that of the whole is not kept.
+    """
+    engines = await stages.engine("decoder"), await stages.engine("detector")
+    for kept in dict.fromkeys((None, part)):
+        key = analysis_key(source, *engines, kept)
+        if (analysis := await in_thread(load_analysis, artifacts, key)) is not None:
+            return key, analysis
+    return key, await analyse(stages, artifacts, source, key, metadata, report, part)
 
 
 async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata) -> np.ndarray:
@@ -87,11 +103,15 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
 
 
 def place_speech(artifacts: ArtifactStore, digest: str, speech: np.ndarray, start: float, samples: int) -> np.ndarray:
-    """The speech begun at `start` seconds, silence before and after it, so many samples long; mapped from a file."""
+    """The speech begun at `start` seconds, silence before and after it, so many samples long; mapped from a file.
+
+    A `start` below 0 leaves out its begin.
+    """
     first = min(round(start * SPEECH_RATE), samples)
+    key = json.dumps([digest, SPEECH_RATE, first, samples])
+    speech, first = speech[max(-first, 0) :], max(first, 0)
     if not first and len(speech) >= samples:
         return speech[:samples]
-    key = json.dumps([digest, SPEECH_RATE, first, samples])
     path = artifacts.artifact_path("placed_speech", key)
     if not path.is_file():
         with artifacts.scratch() as scratch:
@@ -145,8 +165,7 @@ async def find_prepared(
     asset = await in_thread(artifacts.put_artifact, "library", prepared_key, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    path = await in_thread(artifacts.artifact_path, "library", prepared_key)
-    return Prepared(asset.digest, path, facts, engine.name)
+    return Prepared(asset.digest, artifacts, prepared_key, facts, engine.name)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
@@ -155,7 +174,7 @@ def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
         return None
     facts = json.loads(about)
     path = artifacts.artifact_path("library", key)
-    return Prepared(facts["digest"], path, facts["summary"]) if path.is_file() else None
+    return Prepared(facts["digest"], artifacts, key, facts["summary"]) if path.is_file() else None
 
 
 def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:
@@ -177,7 +196,7 @@ async def _crop_batches(
     begin = int(source.analysis.pts[0]) * source.analysis.time_base
     waiting: list[Crop] = []
     sequence = passed = 0
-    async with stages.decode_frames(source.digest, metadata, None, begin + Fraction(_PREPARE_SECONDS)) as reader:
+    async with stages.decode_frames(source.digest, metadata, begin, begin + Fraction(_PREPARE_SECONDS)) as reader:
         async for frames in reader:
             waiting += await in_thread(_cut, frames, pts_to_frame, source.track)
             passed += len(frames)

@@ -17,6 +17,7 @@ from services.runtime.calls import ClientStream, name_peer
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
 from services.runtime.ring import RingReader, see_shared_memory
+from services.runtime.tls import ClientKeys
 from services.runtime.tracing import with_trace
 from services.runtime.wire import Packet
 from syncline.errors import InternalError, SynclineError, Unavailable, UnknownEngine, from_rpc_error
@@ -50,7 +51,8 @@ class Stages:
     """The replicas of each stage: "decoder", "detector", "lipsync", "restorer".
 
     The addresses are as `find_discovery` reads them. `stall`: seconds that a stage may be silent; `wait`: seconds that
-    work waits for a replica to be ready; `zone`: where this process runs, if replicas near it are to be preferred.
+    work waits for a replica to be ready; `zone`: where this process runs, if replicas near it are to be preferred;
+    `keys`: the files to speak TLS with the stages, where they do.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Stages:
         stall: float = 120,
         wait: float = 60,
         zone: str = "",
+        keys: ClientKeys | None = None,
     ) -> None:
         self._stall = stall
         stubs: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -71,7 +74,7 @@ class Stages:
             "restorer": (restorer, restorer_pb2_grpc.RestorerServiceStub),
         }
         self.pools = {
-            stage: Pool(stage, find_discovery(target, f"ORCHESTRATOR_{stage.upper()}"), make_stub, wait, zone)
+            stage: Pool(stage, find_discovery(target, f"ORCHESTRATOR_{stage.upper()}"), make_stub, wait, zone, keys)
             for stage, (target, make_stub) in stubs.items()
         }
         self._dispatchers: dict[str, Dispatcher] = {}  # by restorer engine

@@ -93,11 +93,16 @@ def hold(tx: Transaction, lease: Lease) -> tuple[Row, Row | None]:
     """
     row = find_job(tx, lease.job, lock=True)
     part = None if lease.segment is None else find_segment(tx, lease)
+    check_held(lease, row, part)
+    return row, part
+
+
+def check_held(lease: Lease, row: Row, part: Row | None) -> None:
+    """Of rows that are locked. Raises Refusal LEASE_LOST."""
     leased = row if part is None else part
     running = row["state"] == JobState.RUNNING and leased["state"] == SegmentState.RUNNING
     if not running or (leased["owner"], leased["fence"]) != (lease.owner, lease.fence):
         raise lease_lost(lease)
-    return row, part
 
 
 def find_segment(tx: Transaction, lease: Lease) -> Row:

@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.attempt import JobRun
 from services.orchestrator.delivering import Deliveries
 from services.orchestrator.leases import claim, give_back, record_error, while_held
-from services.orchestrator.making import JobRun
 from services.orchestrator.metrics import ATTEMPTS
 from services.orchestrator.progress import Beacon
 from services.orchestrator.records import JobRecord, Lease
@@ -74,7 +74,7 @@ class Worker:
         progress = Beacon()
         run = self._open(job, lease, progress)
         making = while_held(self._store, lease, self._lease_seconds, run.make(), lambda: progress.value)
-        await self._work(lease, making)
+        await self._work(job, lease, making)
         return True
 
     async def _help(self) -> bool:
@@ -85,17 +85,17 @@ class Worker:
         if claimed is None:
             return False
         job, segment, lease = claimed
-        await self._work(lease, self._open(job, lease, Beacon()).help(segment))
+        await self._work(job, lease, self._open(job, lease, Beacon()).help(segment))
         return True
 
     def _open(self, job: JobRecord, lease: Lease, progress: Beacon) -> JobRun:
         terms = (self._owner, self._lease_seconds, self._segment_seconds, self._turn_seconds)
         return JobRun(self._store, self._artifacts, self._stages, self._deliveries, *terms, job, lease, progress)
 
-    async def _work(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+    async def _work(self, job: JobRecord, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
         _log.info("begun", job=lease.job, segment=lease.segment)
         try:
-            with job_span(lease.job):
+            with job_span(job.id, job.trace):
                 await work
             _log.info("done", job=lease.job, segment=lease.segment)
             ATTEMPTS.labels("done", "").inc()

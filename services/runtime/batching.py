@@ -1,8 +1,9 @@
 """Dynamic batching: items of all streams share the batches that one device runs.
 
-An item waits at most `max_queue_delay` for others. Owners (jobs) take turns, item by item, so that a long job does not
-starve a short one. When the device runs out of memory the batch is halved and the size that fitted is remembered; after
-a while a larger one is tried again.
+An item waits at most `max_queue_delay` for others. Callers (jobs) of the highest priority come first and take turns,
+item by item, so that a long job does not starve a short one; whoever has waited for long gets one place of each batch,
+so that nobody starves. When the device runs out of memory the batch is halved and the size that fitted is remembered;
+after a while a larger one is tried again.
 """
 
 import os
@@ -18,9 +19,11 @@ import numpy as np
 import structlog
 
 from services.runtime.backends import Backend, BackendConfig, DeviceLost, OutOfMemory
+from services.runtime.engine import ANYBODY, Caller
 from services.runtime.refusal import Refusal
 
 _log = structlog.get_logger("batching")
+_PATIENCE = 2.0  # seconds; an item that has waited longer goes before others, one in each batch
 _GOOD_BATCHES = 64  # in a row, after which a batch twice as large is tried again
 
 Arrays = list[np.ndarray]
@@ -30,7 +33,7 @@ Arrays = list[np.ndarray]
 class _Item:
     """One face, say: its arrays without the batch axis, and where its results go."""
 
-    owner: str
+    caller: Caller
     inputs: Sequence[np.ndarray]
     since: float  # seconds, monotonic
     result: "Future[Arrays]" = field(default_factory=Future)
@@ -59,7 +62,7 @@ class Batcher:
         self._when_lost = when_lost or _end_process
         self._good = self._items = self._batches = 0
         self._lost = self._closed = False
-        self._queues: OrderedDict[str, deque[_Item]] = OrderedDict()  # whose turn it is comes first
+        self._queues: OrderedDict[Caller, deque[_Item]] = OrderedDict()  # whose turn it is comes first
         self._changed = threading.Condition()
         self._workers = [
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True)
@@ -68,16 +71,16 @@ class Batcher:
         for worker in self._workers:
             worker.start()
 
-    def run(self, items: Sequence[Sequence[np.ndarray]], owner: str = "") -> list[Arrays]:
+    def run(self, items: Sequence[Sequence[np.ndarray]], caller: Caller = ANYBODY) -> list[Arrays]:
         """The outputs of each item, in order; arrays without the batch axis, float32.
 
         Raises Refusal DEVICE_EXHAUSTED when not even one item fits, SERVICE_UNAVAILABLE when the device is lost.
         """
-        waiting = [_Item(owner, inputs, time.monotonic()) for inputs in items]
+        waiting = [_Item(caller, inputs, time.monotonic()) for inputs in items]
         with self._changed:
             if self._lost or self._closed:
                 raise _unavailable()
-            self._queues.setdefault(owner, deque()).extend(waiting)
+            self._queues.setdefault(caller, deque()).extend(waiting)
             self._changed.notify_all()
         return [item.result.result() for item in waiting]
 
@@ -137,13 +140,22 @@ class Batcher:
     def _draw(self) -> list[_Item]:
         batch: list[_Item] = []
         while self._queues and len(batch) < self._ceiling:
-            owner, queue = next(iter(self._queues.items()))
+            caller = self._choose(patient=not batch)
+            queue = self._queues[caller]
             batch.append(queue.popleft())
             if queue:
-                self._queues.move_to_end(owner)
+                self._queues.move_to_end(caller)
             else:
-                del self._queues[owner]
+                del self._queues[caller]
         return batch
+
+    def _choose(self, patient: bool) -> Caller:
+        """Whose item comes next; `patient`: the one that has waited longest, if that is too long."""
+        if patient:
+            longest = min(self._queues, key=lambda caller: self._queues[caller][0].since)
+            if time.monotonic() - self._queues[longest][0].since > _PATIENCE:
+                return longest
+        return max(self._queues, key=lambda caller: caller.priority)  # the first of them: whose turn it is
 
     def _settle(self, batch: list[_Item], outputs: list[Arrays]) -> None:
         with self._changed:
@@ -162,7 +174,7 @@ class Batcher:
             _log.warning("out of device memory", batch=len(batch), ceiling=self._ceiling)
             if len(batch) > 1 and not self._closed:
                 for item in reversed(batch):  # back in front of their queues
-                    self._queues.setdefault(item.owner, deque()).appendleft(item)
+                    self._queues.setdefault(item.caller, deque()).appendleft(item)
                 self._changed.notify_all()
                 return
         message = "the device has no memory for even one item now; try again, or elsewhere"

@@ -46,9 +46,16 @@ class CodecChannel:
         return self._channel.stream_stream(method, **_with_codec(method, kwargs))
 
 
-def open_channel(address: str) -> Any:
-    """A channel to `address` ("host:port") for the generated stubs."""
-    return CodecChannel(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None, name: str = "") -> Any:
+    """A channel to `address` ("host:port") for the generated stubs.
+
+    With `credentials` it speaks TLS, and takes only a server whose certificate is for `name`: replicas are reached by
+    addresses that no certificate can list.
+    """
+    if credentials is None:
+        return CodecChannel(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
+    options = [*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)]
+    return CodecChannel(grpc.aio.secure_channel(address, credentials, options=options))
 
 
 def _with_codec(method: str, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,17 @@ class ServerConfig:
     host: str = "127.0.0.1"  # the address it listens on; 0.0.0.0 for all
     grace: float = 30.0  # seconds that running calls get after SIGTERM
     metrics_port: int = 0  # where Prometheus may ask, over HTTP; 0: nowhere
+    tls_certificate: str = ""  # PEM file of its certificate and those that signed it; empty: it speaks no TLS
+    tls_key: str = ""  # PEM file of that certificate's private key
+    tls_client_ca: str = ""  # PEM file: who must have signed the certificates of those who call; empty: all may call
+    health_port: int = 0  # where it tells its health and nothing else, without TLS, for Kubernetes' probes; 0: nowhere
+
+    def __post_init__(self) -> None:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            missing, given = ("TLS_KEY", "certificate") if self.tls_certificate else ("TLS_CERTIFICATE", "key")
+            raise ConfigError(f"{missing} is not set: the {given} is nothing without it")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ConfigError("TLS_CERTIFICATE is not set: only a server with one can ask others for theirs")
 
 
 def read_env(config: type[Config], prefix: str, environ: Mapping[str, str] = os.environ) -> Config:

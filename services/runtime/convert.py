@@ -14,6 +14,7 @@ from services.runtime.refusal import Refusal
 from services.runtime.wire import Buffer
 from syncline.v1 import media_pb2
 
+MAX_PRIORITY = 100
 _MAX_SIDE = 16384
 _CROP_SIDES = range(16, 513)
 _MAX_FRAME = 2**63 - 1  # engines keep frame numbers in int64
@@ -189,3 +190,11 @@ def from_engine_info(info: EngineInfo) -> media_pb2.EngineInfo:
         ],
         whole_face=info.whole_face,
     )
+
+
+def to_priority(priority: int) -> int:
+    """Raises Refusal INVALID_OPTION out of range."""
+    if abs(priority) > MAX_PRIORITY:
+        message = f"priority is {priority}; the range is -{MAX_PRIORITY} to {MAX_PRIORITY}"
+        raise Refusal("INVALID_OPTION", message, field="priority")
+    return priority

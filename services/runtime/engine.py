@@ -30,6 +30,17 @@ class EngineInfo:
     whole_face: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose work it is where several want one device: a higher priority goes first, within one callers take turns."""
+
+    name: str = ""
+    priority: int = 0
+
+
+ANYBODY = Caller()
+
+
 class Described(Protocol):
     @property
     def info(self) -> EngineInfo: ...

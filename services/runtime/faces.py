@@ -22,12 +22,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face in one frame. `landmarks`: (468, 3) float32, pixels of the same picture as `box`."""
+    """A face in one frame. `landmarks`: (468, 3) float32, pixels of the same picture as `box`.
+
+    `embedding`: who it is, (512,) float32 of length 1; in the frames in which it was taken, the first and on doubt.
+    """
 
     track: int
     box: Box
     score: float
     landmarks: np.ndarray
+    embedding: np.ndarray | None = None
 
 
 class CropOutcome(IntEnum):

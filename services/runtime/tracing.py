@@ -1,8 +1,9 @@
-"""Traces after OpenTelemetry and W3C Trace Context: one for each job, under the job's own id.
+"""Traces after OpenTelemetry and W3C Trace Context: one for each job.
 
-A job's id is 128 random bits, as a trace's is: whoever has the one has the other. Spans are recorded when
-OTEL_EXPORTER_OTLP_ENDPOINT names a collector or SYNCLINE_TRACE_FILE a file (JSON, a span a line); ids travel and stand
-in the logs in any case. OTEL_TRACES_SAMPLER and the other variables of OpenTelemetry are heeded.
+It is the trace of the call that made the job, where the caller traces; else it has the job's own id, 128 random bits as
+a trace's. Spans are recorded when OTEL_EXPORTER_OTLP_ENDPOINT names a collector or SYNCLINE_TRACE_FILE a file (JSON, a
+span a line); ids travel and stand in the logs in any case. OTEL_TRACES_SAMPLER and the other variables of OpenTelemetry
+are heeded.
 """
 
 import contextlib
@@ -51,15 +52,18 @@ def span(name: str, **attributes: Any) -> Iterator[Span]:
 
 
 @contextlib.contextmanager
-def job_span(job: str) -> Iterator[Span]:
-    """The outermost span of work on a job, in the job's trace."""
-    parent = trace.set_span_in_context(NonRecordingSpan(job_context(job)), context.Context())
+def job_span(job: str, caller: str = "") -> Iterator[Span]:
+    """The outermost span of work on a job, in the job's trace. `caller`: W3C traceparent of the call that made it."""
+    if caller:
+        parent = propagate.extract({"traceparent": caller}, context.Context())
+    else:
+        parent = trace.set_span_in_context(NonRecordingSpan(job_context(job)), context.Context())
     with _TRACER.start_as_current_span("job", parent, attributes=_name({"job": job})) as started:
         yield started
 
 
 def job_context(job: str) -> SpanContext:
-    """Where a job's trace begins, derived from its id (32 hexadecimal digits)."""
+    """Where the trace of a job begins whose caller has none, derived from its id (32 hexadecimal digits)."""
     first = int.from_bytes(hashlib.sha256(job.encode()).digest()[:8], "big")
     return SpanContext(int(job, 16), first, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
@@ -76,8 +80,13 @@ def current_trace() -> dict[str, str]:
     return carrier
 
 
+def callers_trace(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The current span as a W3C traceparent, within a call whose caller traces; empty where he does not."""
+    return current_trace().get("traceparent", "") if any(key == "traceparent" for key, _ in metadata) else ""
+
+
 def trace_of(traceparent: str) -> str:
-    """The id of the trace, which is its job's; empty for what is no W3C traceparent."""
+    """The id of the trace, which tells jobs apart but for those of one caller's; empty for no W3C traceparent."""
     parts = traceparent.split("-")
     return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else ""
 

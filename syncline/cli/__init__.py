@@ -5,12 +5,14 @@ import threading
 
 import typer
 
-from syncline.cli import batch, inspect, jobs, models, normalize, run, top, up
+from syncline.cli import batch, inspect, jobs, models, normalize, preview, run, top, up
 from syncline.cli._failures import FailingGroup
+from syncline.cli._server import use_tls
 
 app = typer.Typer(
     cls=FailingGroup,
     no_args_is_help=True,
+    callback=use_tls,
     pretty_exceptions_enable=False,
     help="A face video and a speech recording in, the same video with lips that say the speech out.",
 )
@@ -23,8 +25,10 @@ app.command("get")(jobs.get)
 app.command("list")(jobs.list_)
 app.command("cancel")(jobs.cancel)
 app.command("retry")(jobs.retry)
+app.command("replay-webhook")(jobs.replay_webhook)
 app.command("delete")(jobs.delete)
 app.command("estimate")(jobs.estimate)
+app.command("preview")(preview.preview)
 app.command("download")(jobs.download)
 app.command("url")(jobs.url)
 app.command("import")(jobs.import_)

@@ -57,6 +57,9 @@ FLAGS: dict[str, Any] = {
     "video_bit_rate": _flag(int, "Bits per second, instead of --crf", _OUTPUT, min=100_000, max=400_000_000),
     "preset": _flag(str, "How long to look for small files, as x264 names it. Default: veryfast", _OUTPUT),
     "max_lines": _flag(int, "Scale the shorter side down to so many pixels", _OUTPUT, min=144, max=8192),
+    "hardware": _flag(
+        Literal["auto", "off"], "Encode on the server's graphics card where it has one. Default: auto", _OUTPUT
+    ),
     "fps_mode": _flag(Literal["passthrough", "cfr"], "Frames as in the source, or at a constant rate", _OUTPUT),
     "frame_rate": _flag(str, "The constant rate: 25, 30000/1001 ...", _OUTPUT, callback=check_rate),
     "audio_codec": _flag(

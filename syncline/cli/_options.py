@@ -1,5 +1,6 @@
 """Options that several commands share. A job's options have the proto's names."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,13 @@ Tenant = Annotated[
     str, typer.Option("--tenant", envvar="SYNCLINE_TENANT", help="On whose behalf, for a server shared by several.")
 ]
 Priority = Annotated[int, typer.Option(min=-100, max=100, help="Higher goes first.")]
+Deadline = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Fails unless done by then: 2026-12-24T18:00, local unless it says: ...+01:00"),
+]
+Webhook = Annotated[
+    str, typer.Option(metavar="URL", help="Https address told of the job's changes of state, as the server allows.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line on standard output.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", **_INPUT)]
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video, or a photo, of the person.", **_INPUT)]
@@ -35,8 +43,11 @@ Audio = Annotated[
     Path | None,
     typer.Argument(metavar="[AUDIO]", help="The speech; of a video, its sound. Not with --speaker.", **_INPUT),
 ]
-Speech = Annotated[Path, typer.Argument(metavar="AUDIO", help="The speech; of a video, its sound.", **_INPUT)]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help='"jobs/" and an identifier; the identifier is enough.')]
+JobOrBatch = Annotated[
+    str,
+    typer.Argument(metavar="JOB", help='"jobs/" or "batches/" and an identifier, which is enough for a job.'),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", dir_okay=False, help="Video to write; its report goes beside it.")
 ]
@@ -55,8 +66,19 @@ Speakers = Annotated[
 ]
 
 
+def is_batch(name: str) -> bool:
+    return name.startswith("batches/")
+
+
 def full_name(job: str) -> str:
     return job if job.startswith("jobs/") else f"jobs/{job}"
+
+
+def parse_deadline(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time: 2026-12-24T18:00", param_hint="--deadline") from None
 
 
 def check_out(out: Path) -> Path:

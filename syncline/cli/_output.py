@@ -15,6 +15,7 @@ import stamina.instrumentation
 
 from syncline._protocol import OnProgress
 from syncline.cli._text import (
+    describe_batch,
     describe_estimate,
     describe_event,
     describe_job,
@@ -24,7 +25,7 @@ from syncline.cli._text import (
     row_of_job,
 )
 from syncline.errors import SynclineError
-from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person
+from syncline.types import Batch, Estimate, Job, JobEvent, JobState, MediaInfo, Person, Preview
 
 
 class Output(AbstractContextManager["Output"]):
@@ -60,11 +61,18 @@ class Output(AbstractContextManager["Output"]):
     def normalized(self, path: Path, digest: str) -> None:
         self.line(f"wrote {path}", type="mezzanine", path=path, digest=digest)
 
+    def previewed(self, path: Path, made: Preview) -> None:
+        done = f": {', '.join(made.outcomes)}" if made.outcomes else ""
+        self.line(f"wrote {path}{done}", type="preview", path=path, outcomes=made.outcomes)
+
     def event(self, event: JobEvent) -> None:
         self.line(describe_event(event), type="event", event=event)
 
     def job(self, job: Job) -> None:
         self.line(describe_job(job), type="job", job=job)
+
+    def batch(self, batch: Batch) -> None:
+        self.line(describe_batch(batch), type="batch", batch=batch)
 
     def row(self, job: Job) -> None:
         self.line(row_of_job(job), type="job", job=job)

@@ -4,7 +4,7 @@ from dataclasses import fields
 from datetime import datetime
 from fractions import Fraction
 
-from syncline.types import Estimate, Job, JobEvent, JobState, MediaInfo, Person, Phase, Progress
+from syncline.types import Batch, Estimate, Job, JobEvent, JobState, MediaInfo, Person, Phase, Progress
 
 
 def describe_progress(progress: Progress) -> str:
@@ -26,10 +26,8 @@ def describe_job(job: Job) -> str:
     options = job.options
     set_options = {field.name: getattr(options, field.name) for field in fields(options)}
     rows += [(name, str(value)) for name, value in set_options.items() if value is not None]
-    for name, text in (("priority", job.priority), ("tenant", job.tenant), ("batch", job.batch)):
-        if text:
-            rows.append((name, str(text)))
-    rows += [("video", job.video), ("audio", job.audio)]
+    terms = {"priority": job.priority, "deadline": job.deadline, "tenant": job.tenant, "batch": job.batch}
+    rows += [(name, str(value)) for name, value in (terms | {"webhook": job.webhook}).items() if value]
     rows.append(("video", job.video))
     if job.audio:
         rows.append(("audio", job.audio))
@@ -64,6 +62,12 @@ def describe_media(info: MediaInfo) -> str:
         rows.append(("audio", f"{info.audio.codec}, {info.audio.sample_rate} Hz, {info.audio.channels} channels"))
     rows += [("advice", f"{advice.code}: {advice.message}") for advice in info.advice]
     return _align(rows)
+
+
+def describe_batch(batch: Batch) -> str:
+    counts = [(name, getattr(batch, name)) for name in ("queued", "running", "done", "failed", "cancelled")]
+    told = ", ".join(f"{count} {name}" for name, count in counts if count)
+    return f"{batch.name}: {batch.total} jobs: {told}"
 
 
 def describe_estimate(estimate: Estimate) -> str:

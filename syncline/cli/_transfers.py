@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,10 +13,10 @@ from syncline.cli._faces import parse_face, parse_speaker, upload_face
 from syncline.cli._options import report_path
 from syncline.cli._output import Output
 from syncline.client import Client
-from syncline.types import Asset, Job, Options, Speaker
+from syncline.types import Asset, Job, NewJob, Options, Speaker
 
 
-def queue_job(
+def bring_job(
     client: Client,
     video: Path,
     audio: Path | None,
@@ -23,8 +25,10 @@ def queue_job(
     options: Options,
     output: Output,
     priority: int = 0,
-) -> Job:
-    """Uploads all files, then queues the job. Raises typer.BadParameter for words that name no face or speaker."""
+    deadline: datetime | None = None,
+    webhook: str = "",
+) -> NewJob:
+    """Uploads all files of a job. Raises typer.BadParameter for words that name no face or speaker."""
     if (audio is None) == (not speakers):
         raise typer.BadParameter("give either AUDIO or --speaker FACE=AUDIO", param_hint="AUDIO")
     wanted = parse_face(face)
@@ -38,10 +42,14 @@ def queue_job(
         options["background_audio"] = send(Path(str(background)), "upload background audio")
     if wanted is not None:
         options["face"] = upload_face(wanted, send)
-    if audio is not None:
-        return client.create_job(uploaded, send(audio, "upload audio"), priority=priority, **options)
-    heard = [Speaker(upload_face(one.face, send), send(one.audio, "upload audio"), one.start) for one in spoken]
-    return client.create_job(uploaded, speakers=heard, priority=priority, **options)
+    heard = None if audio is None else send(audio, "upload audio")
+    said = tuple(Speaker(upload_face(one.face, send), send(one.audio, "upload audio"), one.start) for one in spoken)
+    return NewJob(uploaded, heard, options, priority, deadline, said, webhook)
+
+
+def queue_job(client: Client, new: NewJob) -> Job:
+    terms: Any = {"speakers": new.speakers, "priority": new.priority, "deadline": new.deadline, "webhook": new.webhook}
+    return client.create_job(new.video, new.audio, **terms, **new.options)
 
 
 def upload(client: Client, path: Path, role: str, output: Output) -> Asset:

@@ -5,7 +5,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from syncline import _protocol
 from syncline.cli._faces import upload_face
 from syncline.cli._job_options import takes_job_options
 from syncline.cli._manifest import Item, make_matrix, read_manifest
-from syncline.cli._options import Data, Json, ServerOrOwn, Tenant, report_path
+from syncline.cli._options import Data, Json, ServerOrOwn, Tenant, Webhook, report_path
 from syncline.cli._output import Output, open_output
 from syncline.cli._server import reach
 from syncline.cli._transfers import save, upload
@@ -39,6 +39,7 @@ def batch(
     audio: Annotated[list[Path] | None, typer.Option(help="See --video.", **_FILE)] = None,
     *,
     options: Options,
+    webhook: Webhook = "",
     server: ServerOrOwn = None,
     tenant: Tenant = "",
     data: Data = None,
@@ -50,7 +51,7 @@ def batch(
     items = read_manifest(manifest, options) if manifest else make_matrix(video or [], audio or [], options)
     out.mkdir(parents=True, exist_ok=True)
     with open_output(json) as output, reach(server, data, output, tenant) as client:
-        failed = _Batch(client, output, out, items).run()
+        failed = _Batch(client, output, out, items, webhook).run()
     if failed:
         raise typer.Exit(1)
 
@@ -64,10 +65,11 @@ class _Entry:
 
 
 class _Batch:
-    def __init__(self, client: Client, output: Output, folder: Path, items: list[Item]) -> None:
+    def __init__(self, client: Client, output: Output, folder: Path, items: list[Item], webhook: str) -> None:
         self._client = client
         self._output = output
         self._folder = folder
+        self._webhook = webhook
         self._entries = [_Entry(item) for item in items]
         self._assets: dict[Path | str, Asset] = {}
         self._told = ""
@@ -105,8 +107,10 @@ class _Batch:
         if (background := options.get("background_audio")) is not None:
             options["background_audio"] = self._upload(Path(str(background)))
         about = [video.digest, audio.digest, item.out, item.priority, sorted(options.items())]
+        about += [self._webhook] if self._webhook else []
         request = str(uuid.uuid5(_REQUESTS, json.dumps(about, default=str)))
-        job = self._client.create_job(video, audio, request, priority=item.priority, **options)
+        terms: Any = {"priority": item.priority, "webhook": self._webhook}
+        job = self._client.create_job(video, audio, request, **terms, **options)
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             job = self._client.retry(job)
         return job

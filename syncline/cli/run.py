@@ -15,7 +15,7 @@ from syncline.cli._options import (
 )
 from syncline.cli._output import open_output
 from syncline.cli._server import reach
-from syncline.cli._transfers import queue_job, save
+from syncline.cli._transfers import bring_job, queue_job, save
 from syncline.types import Options
 
 
@@ -36,7 +36,7 @@ def run(
     check_out(out)
     options["container"] = options["container"] or container_of(out)
     with open_output(json) as output, reach(server, data, output) as client:
-        job = queue_job(client, video, audio, face, speaker or (), options, output)
+        job = queue_job(client, bring_job(client, video, audio, face, speaker or (), options, output))
         with client.cancelling(job):
             for event in client.watch(job):
                 output.event(event)

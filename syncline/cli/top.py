@@ -13,7 +13,7 @@ from rich.text import Text
 
 from syncline.cli._metrics import Sample, fetch
 from syncline.cli._options import DEFAULT_SERVER, Server
-from syncline.client import Client
+from syncline.cli._server import connect
 from syncline.types import Job, JobState
 
 _JOBS = 20  # shown
@@ -30,7 +30,7 @@ Seconds = Annotated[float, typer.Option("--every", min=0.2, help="Seconds betwee
 def top(server: Server = DEFAULT_SERVER, metrics: Metrics = None, every: Seconds = 1.0, rounds: Rounds = 0) -> None:
     """Show jobs live; with --metrics also the services and queues as that worker sees them."""
     console = Console()
-    with Client(server) as client, Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+    with connect(server) as client, Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         for number in itertools.count(1):
             samples = [sample for url in metrics or () for sample in fetch(url)]
             jobs = list(itertools.islice(client.list(), _JOBS))

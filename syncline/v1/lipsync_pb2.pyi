@@ -168,18 +168,20 @@ class SyncRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[SyncOpen, _Mapping]] = ..., blob: _Optional[_Union[_media_pb2.BlobChunk, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ...) -> None: ...
 
 class SyncOpen(_message.Message):
-    __slots__ = ("engine", "prepared_digest", "plan_digest", "transports", "expression")
+    __slots__ = ("engine", "prepared_digest", "plan_digest", "transports", "expression", "priority")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PREPARED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     engine: str
     prepared_digest: str
     plan_digest: str
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
     expression: Expression
-    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., plan_digest: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ...) -> None: ...
+    priority: int
+    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., plan_digest: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
     __slots__ = ("opened", "crops", "error", "progress", "completed")

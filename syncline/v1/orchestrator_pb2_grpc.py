@@ -100,10 +100,20 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.FromString,
                 _registered_method=True)
+        self.ReplayWebhook = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/ReplayWebhook',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookResponse.FromString,
+                _registered_method=True)
         self.EstimateJob = channel.unary_unary(
                 '/syncline.v1.OrchestratorService/EstimateJob',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.FromString,
+                _registered_method=True)
+        self.PreviewJob = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/PreviewJob',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobResponse.FromString,
                 _registered_method=True)
         self.CreateBatch = channel.unary_unary(
                 '/syncline.v1.OrchestratorService/CreateBatch',
@@ -226,8 +236,25 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayWebhook(self, request, context):
+        """Tells the job's webhook of its changes of state once more, with the same ids. Answers at once; what does not arrive
+        is sent again for a day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EstimateJob(self, request, context):
         """What the job would cost on this deployment, from its own latest jobs. The files are looked into, nothing is queued.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewJob(self, request, context):
+        """Shows what a job would make, by a few seconds of work now: one frame, or its begin. Nothing is queued. Of a long
+        video that was not analysed before only the part shown is looked at, so that who speaks is judged by that part; a
+        face chosen by index or box needs the whole. The option normalize is left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,10 +350,20 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.DeleteJobResponse.SerializeToString,
             ),
+            'ReplayWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayWebhook,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookResponse.SerializeToString,
+            ),
             'EstimateJob': grpc.unary_unary_rpc_method_handler(
                     servicer.EstimateJob,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.SerializeToString,
+            ),
+            'PreviewJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewJob,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.PreviewJobResponse.SerializeToString,
             ),
             'CreateBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateBatch,
@@ -707,6 +744,33 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
+    def ReplayWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/ReplayWebhook',
+            syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.ReplayWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def EstimateJob(request,
             target,
             options=(),
@@ -723,6 +787,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/EstimateJob',
             syncline_dot_v1_dot_orchestrator__pb2.EstimateJobRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.EstimateJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/PreviewJob',
+            syncline_dot_v1_dot_orchestrator__pb2.PreviewJobRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.PreviewJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,7 +10,8 @@ import skimage.data
 from services.detector.config import DetectorConfig
 from services.detector.engines import TrackSettings, load_engines
 from services.detector.engines._anchors import decode, make_priors, suppress
-from services.detector.engines.retinaface import RetinaFaceDetector
+from services.detector.engines._confirmed import ConfirmedDetector
+from services.detector.engines.retinaface import open_networks
 from services.runtime.engine import EngineInfo
 
 PHOTO = skimage.data.astronaut()  # her face is about 90 pixels wide, around x 222, y 115
@@ -59,8 +60,8 @@ class Seeing:
         return [boxes, scores, points]
 
 
-def open_detector(network: Seeing) -> RetinaFaceDetector:
-    return RetinaFaceDetector(network, EngineInfo("retinaface", "1"), 2, 2)  # type: ignore[arg-type]
+def open_detector(network: Seeing) -> ConfirmedDetector:
+    return ConfirmedDetector(open_networks(network, 2, 2), EngineInfo("retinaface", "1"))
 
 
 def test_retinaface_looks_only_where_the_cheap_detector_points() -> None:

@@ -40,7 +40,7 @@ class Cluster:
         self.data.mkdir(parents=True)
         self.names = [*STAGES, "api", *(f"worker{number + 1}" for number in range(workers))]
         self._database = database
-        self._ports = dict(zip(self.names, _free_ports(len(self.names)), strict=True))
+        self._ports = dict(zip(self.names, free_ports(len(self.names)), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -75,6 +75,7 @@ class Cluster:
             "ORCHESTRATOR_LEASE_SECONDS": str(LEASE_SECONDS),
             "ORCHESTRATOR_SEGMENT_SECONDS": str(self._segment_seconds),
             "ORCHESTRATOR_STALL_SECONDS": "5",
+            "ORCHESTRATOR_FREE_BYTES": "0",
         }
         if self._artifacts:
             own = str(self.folder / name)
@@ -117,7 +118,7 @@ def await_serving(address: str, name: str) -> None:
     raise AssertionError(f"{name} is not ready")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for taken in sockets:

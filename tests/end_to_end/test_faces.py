@@ -104,6 +104,7 @@ def test_the_face_named_speaks_and_nobody_else(
     left, right = changes(tmp_path / "out.mp4", pair)
     assert left.max() < 25  # the encoder's loss
     assert right.max() > 50
+    assert report["persons_told_by"] == "landmarks"
     (speaker,) = report["speakers"]
     assert (speaker["person"], speaker["chosen_by"]) == (2, by.split()[0])
     assert [person["index"] for person in report["persons"]] == [1, 2]
@@ -113,6 +114,7 @@ def test_without_sound_or_choice_the_largest_speaks(
     client: Client, video: Asset, speech: Asset, tmp_path: Path
 ) -> None:
     report = make(client, tmp_path / "out.mp4", video, speech, face="auto")
+    assert report["persons_told_by"] == "landmarks"
     (speaker,) = report["speakers"]
     assert (speaker["chosen_by"], speaker["confidence"]) == ("largest", 0)
     assert all(person["voice"] is None for person in report["persons"])
@@ -197,6 +199,7 @@ def test_the_one_whose_voice_it_is_speaks(client: Client, clips: Path, media: Pa
     cut_video(clips / "several/two_shot_2.avi", tmp_path / "talk.mkv", seconds=3)
     job = client.run(tmp_path / "talk.mkv", media / "speech.wav", tmp_path / "out.mp4", preset="ultrafast")
     report = client.report(job)
+    assert report["persons_told_by"] == "landmarks"
     (speaker,) = report["speakers"]
     assert (speaker["person"], speaker["chosen_by"]) == (1, "speaker")
     assert speaker["confidence"] > 0.9

@@ -74,6 +74,7 @@ def test_the_report_accounts_for_every_frame(client: Client, media: Path, spoken
     job = client.result(job)
     report = client.report(job)
     json.dumps(report)
+    assert report["result"]["encoder"] == "libx264"
     ranges = report["frames"]["ranges"]
     assert ranges[0]["first"] == 0
     assert all(after["first"] == before["last"] + 1 for before, after in pairwise(ranges))

@@ -3,10 +3,12 @@
 A few faults run with every test-suite; `make chaos` runs every fault on every service.
 """
 
+import contextlib
 import os
 import random
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +23,10 @@ from services.orchestrator.keeper import Keeper
 from services.orchestrator.store import JobStore
 from syncline import Client
 from syncline.types import Asset, Job, JobState, Phase
-from tests.end_to_end.cluster import Cluster
-from tests.postgres import HOW, Postgres, find_programs, running
+from tests.end_to_end.cluster import LEASE_SECONDS, Cluster
+from tests.postgres import HOW, Postgres, find_programs, list_children, running
 
+DISK_BYTES = 256 << 20
 FAULTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
 SERVICES = ("decoder", "detector", "lipsync", "restorer", "worker1", "api")
 OFTEN = {("worker1", signal.SIGKILL), ("worker1", signal.SIGSTOP), ("lipsync", signal.SIGKILL), ("api", signal.SIGTERM)}
@@ -39,6 +42,7 @@ class Stage:
     client: Client
     video: Asset
     audio: Asset
+    disk: bool  # the cluster's files have one of their own, which can be filled
     digest: str = ""
 
     def create(self) -> Job:
@@ -48,15 +52,29 @@ class Stage:
         return self.client.create_job(self.video, self.audio, sync_mode="bounce", preset="ultrafast")
 
 
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """A disk of its own for the folder, kept in memory; False where this user may mount none."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "syncline-test", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 @pytest.fixture(scope="module")
 def stage(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if find_programs() is None:
         pytest.skip(HOW)
     with running() as postgres:  # of its own: it is struck as well
         database = postgres.new_database()
-        with Cluster(tmp_path_factory.mktemp("cluster"), database) as cluster, Client(cluster.server) as client:
+        cluster = Cluster(tmp_path_factory.mktemp("cluster"), database)
+        with small_disk(cluster.data) as disk, cluster, Client(cluster.server) as client:
             video, audio = client.upload(media / "portrait.mp4"), client.upload(media / "long.wav")
-            stage = Stage(cluster, postgres, database, client, video, audio)
+            stage = Stage(cluster, postgres, database, client, video, audio, disk)
             cluster.processes["worker2"].send_signal(signal.SIGSTOP)  # one worker by itself
             done = client.result(stage.create())
             cluster.processes["worker2"].send_signal(signal.SIGCONT)
@@ -98,18 +116,36 @@ def check(stage: Stage, job: Job) -> None:
         if outcome == "DONE":
             finished.add(segment)
     assert len(finished) == job.progress.total_segments if job.progress else False
-    assert ring_files(stage.cluster) == []
+    assert settled(lambda: ring_files(stage.cluster)) == []
+    assert settled(lambda: held_files(stage.cluster)) == []
+    assert [child for process in stage.cluster.processes.values() for child in list_children(process.pid)] == []
     assert {name for name, process in stage.cluster.processes.items() if process.poll() is not None} == set()
 
 
-def ring_files(cluster: Cluster) -> list[str]:
-    """Shared memory that still has a name a moment later."""
-    pids = {str(process.pid) for process in cluster.processes.values()}
-    for _ in range(20):
-        left = [path.name for path in Path("/dev/shm").glob("syncline-*") if path.name.split("-")[1] in pids]
-        if not left:
+def settled(look: Callable[[], list[str]]) -> list[str]:
+    """What is still there a moment later."""
+    for _ in range(30):
+        if not (left := look()):
             break
         time.sleep(0.1)
+    return left
+
+
+def ring_files(cluster: Cluster) -> list[str]:
+    """Shared memory that has a name."""
+    pids = {str(process.pid) for process in cluster.processes.values()}
+    return [path.name for path in Path("/dev/shm").glob("syncline-*") if path.name.split("-")[1] in pids]
+
+
+def held_files(cluster: Cluster) -> list[str]:
+    """Shared memory and files of the store that a service holds open."""
+    left = []
+    for name, process in cluster.processes.items():
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                target = str(descriptor.readlink())
+                if target.startswith(("/dev/shm/", str(cluster.data))):
+                    left.append(f"{name}: {target}")
     return left
 
 
@@ -130,6 +166,31 @@ def test_the_database_restarted_in_mid_job(stage: Stage) -> None:
         stage.postgres.start()
 
     check(stage, disturb(stage, restart))
+
+
+def test_the_database_out_of_reach_past_the_leases(request: pytest.FixtureRequest, stage: Stage) -> None:
+    if not request.config.getoption("chaos"):
+        pytest.skip("make chaos runs this one")
+    check(stage, disturb(stage, lambda: stage.postgres.pause(LEASE_SECONDS + 2)))
+
+
+def test_a_full_disk(request: pytest.FixtureRequest, stage: Stage) -> None:
+    if not request.config.getoption("chaos"):
+        pytest.skip("make chaos runs this one")
+    if not stage.disk:
+        pytest.skip("only root may mount the small disk that this test fills")
+    ballast = stage.cluster.data / "ballast"
+
+    def fill() -> None:
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:  # the system keeps nothing back on such a disk
+                file.write(bytes(1 << 16))
+        time.sleep(2)
+        ballast.unlink()
+
+    job = disturb(stage, fill)
+    check(stage, job)
+    assert any("disk is full" in event.message for event in stage.client.watch(job))
 
 
 def test_the_files_out_of_reach_for_a_while(stage: Stage) -> None:

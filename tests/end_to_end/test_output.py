@@ -8,8 +8,12 @@ import av
 import numpy as np
 import pytest
 
+from services.orchestrator.assembling import EncodedSound, assemble
+from services.orchestrator.encoding import EncodeSettings, SegmentEncoder
+from services.orchestrator.timeline import SyncMode, build_timeline
+from services.runtime.frames import FrameFormat, PixelFormat
 from syncline import Client
-from tests.end_to_end.conftest import read_video
+from tests.end_to_end.conftest import RATE, read_video
 from tests.end_to_end.test_job import speech_seconds
 
 VIDEO_SECONDS = 60 * 1001 / 30000
@@ -96,6 +100,30 @@ def test_background_and_the_videos_own_sound_play_under_the_speech(client: Clien
     options |= {"source_gain": 0, "background_gain": -60}
     client.run(talking, media / "speech.wav", tmp_path / "other.mp4", **options)
     assert heard_in(tmp_path / "other.mp4", spoken + 0.05, 1.9) == pytest.approx(0.2, rel=0.1)
+
+
+def test_pictures_without_a_face_are_copied_from_a_video_that_was_encoded_alike(
+    client: Client, media: Path, tmp_path: Path
+) -> None:
+    talking, _ = read_video(media / "portrait.mp4")
+    rows, columns = np.mgrid[:480, :512]
+    empty = [((rows + columns + 3 * number) // 4 % 256).astype(np.uint8) for number in range(40)]
+    path, parts = tmp_path / "video.mp4", [tmp_path / "talking", tmp_path / "empty"]
+    for part, pictures in zip(parts, (talking[:40], empty), strict=True):
+        with SegmentEncoder(part, EncodeSettings(FrameFormat(512, 480, PixelFormat.YUV420P), RATE)) as encoder:
+            for picture in pictures:
+                encoder.encode(av.VideoFrame.from_ndarray(picture, "gray").reformat(format="yuv420p"))
+    timeline = build_timeline(range(80), 1 / RATE, 1 / RATE, 80 / RATE, SyncMode.CUT_OFF)
+    assemble(parts, timeline, EncodedSound([np.zeros((64000, 1), np.float32)], 16000), path)
+    out = tmp_path / "out.mp4"
+    job = client.run(path, media / "speech.wav", out, sync_mode="silence", hardware="off")
+    report = client.report(job)
+    assert report["result"]["copied_frames"] == report["frames"]["by_outcome"]["no_face"] == 40
+    assert len(read_video(out)[0]) == 80
+    with av.open(str(path)) as source, av.open(str(out)) as result:
+        given = {bytes(packet) for packet in source.demux(video=0) if packet.size}
+        taken = [bytes(packet) in given for packet in result.demux(video=0) if packet.size]
+    assert taken == [False] * 40 + [True] * 40
 
 
 def write_sound(path: Path, samples: np.ndarray) -> None:

@@ -65,7 +65,8 @@ def ports_agree(objects: list[Object]) -> Iterator[str]:
         name = container["name"]
         ports = {port["containerPort"] for port in container["ports"]}
         probed = {container[probe]["grpc"]["port"] for probe in PROBES if "grpc" in container.get(probe, {})}
-        if defaults[name] not in ports or probed - {defaults[name]}:
+        health = int(environment(container).get(f"{name.upper()}_HEALTH_PORT", defaults[name]))
+        if defaults[name] not in ports or probed - {health}:
             yield f"{where}: serves on {defaults[name]}, says {ports}, is probed on {probed}"
         for variable, value in environment(container).items():
             stage = variable.removeprefix("ORCHESTRATOR_").lower()
@@ -244,6 +245,26 @@ def scaled_by_one(objects: list[Object]) -> Iterator[str]:
                 yield f"{scaled['metadata']['name']}: nobody at {trigger['metadata']['scalerAddress']}"
 
 
+def encrypted_as_a_whole(objects: list[Object]) -> Iterator[str]:
+    """Once one service speaks TLS all do, with a certificate in their own name and for their peers alone."""
+    certificates = {item["spec"]["secretName"]: item["spec"] for item in of_kind(objects, "Certificate")}
+    for where, spec, container in containers(objects) if certificates else ():
+        name, variables = container["name"], environment(container)
+        given = {variable.removeprefix(f"{name.upper()}_"): value for variable, value in variables.items()}
+        if "HEALTH_PORT" not in given:
+            yield f"{where}: probes speak no TLS"
+        secrets = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in spec["volumes"]}
+        mounted = {mount["mountPath"]: secrets[mount["name"]] for mount in container["volumeMounts"]}
+        ca = "STAGES_CA" if name == "orchestrator" else "TLS_CLIENT_CA"
+        for variable, key in (("TLS_CERTIFICATE", "tls.crt"), ("TLS_KEY", "tls.key"), (ca, "ca.crt")):
+            folder, _, file = given.get(variable, "").rpartition("/")
+            if file != key or name not in certificates.get(mounted.get(folder), {}).get("dnsNames", ()):
+                yield f"{where}: {variable} is no {key} of a certificate for {name}"
+    for item in of_kind(objects, "ScaledObject") if certificates else ():
+        if not all("authenticationRef" in trigger for trigger in item["spec"]["triggers"]):
+            yield f"{item['metadata']['name']}: KEDA does not know whom to trust"
+
+
 POLICIES: list[Policy] = [
     ports_agree,
     probed_natively,
@@ -258,4 +279,5 @@ POLICIES: list[Policy] = [
     credentials_where_needed,
     shared_memory_fits,
     scaled_by_one,
+    encrypted_as_a_whole,
 ]

@@ -8,18 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
-from tests.kubernetes import policies
+from tests.kubernetes import custom, policies
 from tests.kubernetes.policies import POLICIES, Policy
+from tools.crds import DEFINITIONS, path_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("local", "gpu-split", "production")
 VERSIONS = ("1.32", "1.36")  # of Kubernetes: the oldest and the newest that are supported
-# Kinds of operators: their schemas are in their own definitions, which are not here.
-CUSTOM = {"ScaledObject", "PodMonitor", "PrometheusRule"}
+CUSTOM = set(DEFINITIONS)  # kinds of operators
 
 Objects = list[dict[str, Any]]
 
@@ -44,6 +45,35 @@ def test_the_schemas_hold(overlay: str, version: str) -> None:
         if item["kind"] in CUSTOM:
             continue
         kubernetes_validate.validate(item, version, strict=True)
+
+
+@pytest.mark.parametrize("kind", sorted(CUSTOM))
+def test_the_published_definitions_hold(kind: str) -> None:
+    if not path_of(kind).exists():
+        pytest.skip(f"no definition of {kind} is here: `make manifests` fetches it")
+    items = [item for item in render("production") if item["kind"] == kind]
+    assert items
+    for item in items:
+        custom.validate(item)
+
+
+@pytest.mark.parametrize(
+    ("kind", "breaking", "told"),
+    [
+        ("ScaledObject", lambda spec: spec.update(cooldown=600), "'cooldown' was unexpected"),
+        ("ScaledObject", lambda spec: spec["triggers"][0].pop("metadata"), "'metadata' is a required property"),
+        ("PodMonitor", lambda spec: spec["podMetricsEndpoints"][0].update(interval="soon"), "'soon' does not match"),
+        ("PrometheusRule", lambda spec: spec["groups"][0]["rules"][0].update(labels={"a": 1}), "1 is not of type"),
+        ("Certificate", lambda spec: spec["issuerRef"].update(namespace="x"), "'namespace' was unexpected"),
+    ],
+)  # fmt: skip
+def test_the_published_definitions_have_teeth(kind: str, breaking: Callable[[Any], Any], told: str) -> None:
+    if not path_of(kind).exists():
+        pytest.skip(f"no definition of {kind} is here: `make manifests` fetches it")
+    item = next(item for item in render("production") if item["kind"] == kind)
+    breaking(item["spec"])
+    with pytest.raises(jsonschema.ValidationError, match=told):
+        custom.validate(item)
 
 
 def test_the_schemas_have_teeth() -> None:
@@ -87,8 +117,13 @@ def volume(objects: Objects, name: str, wanted: str) -> Any:
 
 
 def set_env(objects: Objects, name: str, variable: str, value: str) -> None:
+    unset_env(objects, name, variable)
+    container(objects, name)["env"].append({"name": variable, "value": value})
+
+
+def unset_env(objects: Objects, name: str, variable: str) -> None:
     entries = container(objects, name)["env"]
-    entries[:] = [entry for entry in entries if entry["name"] != variable] + [{"name": variable, "value": value}]
+    entries[:] = [entry for entry in entries if entry["name"] != variable]
 
 
 def drop(objects: Objects, kind: str, name: str) -> None:
@@ -131,6 +166,12 @@ BROKEN: list[tuple[Policy, Breaking]] = [
     (policies.shared_memory_fits, lambda o: volume(o, "worker", "frames").update(sizeLimit="64Gi")),
     (policies.scaled_by_one, lambda o: find(o, "Deployment", "restorer")["spec"].update(replicas=2)),
     (policies.scaled_by_one, lambda o: drop(o, "Service", "orchestrator")),
+    (policies.encrypted_as_a_whole, lambda o: drop(o, "Certificate", "lipsync")),
+    (policies.encrypted_as_a_whole, lambda o: set_env(o, "lipsync", "LIPSYNC_TLS_KEY", "/tls/ca.crt")),
+    (policies.encrypted_as_a_whole, lambda o: unset_env(o, "worker", "ORCHESTRATOR_STAGES_CA")),
+    (policies.encrypted_as_a_whole, lambda o: unset_env(o, "lipsync", "LIPSYNC_HEALTH_PORT")),
+    (policies.encrypted_as_a_whole, lambda o: find(o, "ScaledObject", "restorer")["spec"]["triggers"][0].pop(
+        "authenticationRef")),
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from services.lipsync.engines.rewrite import RewriteEngine, blob
 from services.lipsync.servicer import LipsyncServicer
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, from_fraction, from_mesh, from_samples, to_crops
+from services.runtime.engine import Caller
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import PixelFormat
 from services.runtime.refusal import Refusal
@@ -598,7 +599,7 @@ class Counting:
         self._rendering: Rendering = self._engine.open_rendering(prepared, plan, expression)
         return self
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller) -> list[Crop | Refusal]:
         self.crops += len(crops)
         return self._rendering.sync_batch(crops)
 

@@ -1,7 +1,7 @@
 """Faces of large frames, small ones and ones across borders, by the real decoder and detector."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,11 +11,18 @@ import skimage.data
 
 from services.decoder.engines.pyav import PyAVDecoder
 from services.decoder.servicer import DecoderServicer
-from services.detector.engines import load_engine
+from services.detector.engines import Engine, load_engine
+from services.detector.engines._identity import Recognizer
+from services.detector.engines.blazeface import BlazeFace
 from services.detector.servicer import DetectorServicer
 from services.orchestrator.analysis import Analysis, analyse
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.likeness import ARCFACE
+from services.orchestrator.persons import find_persons
 from services.orchestrator.stages import Stages
+from services.runtime.backends import BackendConfig
+from services.runtime.batching import Batcher
+from services.runtime.engine import ModelInfo
 from tests.end_to_end.conftest import write_video
 from tests.stages import run, serving
 
@@ -44,10 +51,10 @@ def draw(faces: list[tuple[int, int, int]]) -> np.ndarray:
 
 
 @contextlib.asynccontextmanager
-async def open_stages(store: Path) -> AsyncIterator[Stages]:
+async def open_stages(store: Path, engine: Engine) -> AsyncIterator[Stages]:
     async with (
         serving(DecoderServicer(PyAVDecoder(), store)) as decoder,
-        serving(DetectorServicer(load_engine("blazeface", 2))) as detector,
+        serving(DetectorServicer(engine)) as detector,
     ):
         ports = [served.running.port for served in (decoder, detector)]
         stages = Stages(*(f"127.0.0.1:{port}" for port in (*ports, 1, 1)))
@@ -57,13 +64,13 @@ async def open_stages(store: Path) -> AsyncIterator[Stages]:
             await stages.close()
 
 
-def look_at(pictures: list[np.ndarray], folder: Path) -> Analysis:
+def look_at(pictures: list[np.ndarray], folder: Path, engine: Engine | None = None) -> Analysis:
     write_video(folder / "video.mp4", pictures)
     artifacts = ArtifactStore(folder / "store")
     asset = artifacts.put([(folder / "video.mp4").read_bytes()])
 
     async def work() -> Analysis:
-        async with open_stages(folder / "store") as stages:
+        async with open_stages(folder / "store", engine or load_engine("blazeface", 2)) as stages:
             return await analyse(stages, artifacts, asset.digest, "key", (), lambda done: None)
 
     return run(work())
@@ -94,6 +101,25 @@ def test_a_face_on_the_border_of_two_parts_counts_once(truth: np.ndarray, tmp_pa
         centre = expect(truth, face).mean(axis=0)
         near = np.linalg.norm(analysis.faces.centre - centre, axis=1) < 15
         assert near.sum() == 14
+
+
+class ByLight:
+    """A recognition network to which light faces are one person and dark ones another."""
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.eye(512, dtype=np.float32)[[int(face.mean() > 0) for face in inputs[0]]]]
+
+
+def test_persons_are_told_apart_by_the_detectors_embeddings(tmp_path: Path) -> None:
+    batcher = Batcher(ByLight(), BackendConfig(max_queue_delay=0))
+    engine = BlazeFace(recognizer=Recognizer(batcher, ModelInfo("arcface", "0" * 64, "MIT")))
+    light = draw([(400, 300, 300)])
+    shots = [light] * 6, [light // 3] * 6, [np.roll(light, 900, axis=1)] * 6
+    analysis = look_at([picture for shot in shots for picture in shot], tmp_path, engine)
+    assert analysis.measure is ARCFACE
+    assert {description.shape for description in analysis.descriptions.values()} == {(512,)}
+    persons = find_persons(analysis.faces, analysis.descriptions, analysis.measure)
+    assert [sorted({int(frame) // 6 for frame in person.frames}) for person in persons] == [[0, 2], [1]]
 
 
 def test_only_the_shot_that_shows_too_little_is_looked_at_again(truth: np.ndarray, tmp_path: Path) -> None:

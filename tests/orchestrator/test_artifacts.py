@@ -1,6 +1,7 @@
 """The artifact store: whole files or none, names that no client can bend."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,6 +95,20 @@ def test_two_uploads_of_one_file_at_once_make_one_file(store):
 
     assert other.finish().digest == DIGEST
     assert store.path_of(DIGEST).read_bytes() == CONTENT
+
+
+def test_two_uploads_that_finish_at_one_moment_both_have_the_file(store, tmp_path):
+    uploads = [store.open_upload(DIGEST, len(CONTENT)) for _ in range(2)]
+    uploads[0].append(CONTENT)
+    uploads[1].append(CONTENT)
+    with (tmp_path / "uploads" / f"{DIGEST}.part").open("rb") as part, ThreadPoolExecutor() as threads:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        finishing = [threads.submit(upload.finish) for upload in uploads]
+        time.sleep(0.2)  # both wait for the lock
+        fcntl.flock(part, fcntl.LOCK_UN)
+
+    assert [finished.result().digest for finished in finishing] == [DIGEST] * 2
+    assert list_files(tmp_path) == {f"assets/{DIGEST[:2]}/{DIGEST}"}
 
 
 def test_wrong_bytes_are_refused_and_dropped(store, tmp_path):

@@ -134,7 +134,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setattr(importing, "find_address", lambda host, uri: "127.0.0.1")
-    monkeypatch.setattr(importing, "_connect", lambda host, address: http.client.HTTPConnection(*server.server_address))
+    monkeypatch.setattr(importing, "connect", lambda host, address: http.client.HTTPConnection(*server.server_address))
     yield
     server.shutdown()
     thread.join()

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.orchestrator.likeness import SAME_PERSON, compare_faces, describe_face, join_descriptions
+from services.orchestrator.likeness import ARCFACE, SAME_PERSON, compare_faces, describe_face, join_descriptions
 from services.orchestrator.persons import Person, choose_largest, find_persons, find_spans
 from tests.orchestrator.test_faces import Seen, detect
 from tests.stages import portrait, sway
@@ -39,6 +39,23 @@ def test_who_looks_otherwise_is_another_person() -> None:
 
 def test_faces_without_a_description_stay_by_themselves() -> None:
     assert spans(find(THREE_SHOTS, 30, [10, 20], {})) == [(1, [0]), (2, [1]), (3, [2])]
+
+
+def embed(*parts: tuple[int, float]) -> np.ndarray:
+    """An embedding of length 1 with those numbers at those places."""
+    embedding = np.zeros(512, np.float32)
+    for place, value in parts:
+        embedding[place] = value
+    return embedding / np.linalg.norm(embedding)
+
+
+def test_embeddings_bring_together_what_looks_would_not_and_keep_apart_who_takes_anothers_place() -> None:
+    somebody, later, another = embed((0, 1)), embed((0, 0.5), (1, 0.8)), embed((2, 1))
+    seen = [Seen(1, 0, 10, (600, 200)), Seen(2, 10, 20, (200, 200)), Seen(3, 20, 30, (200, 200))]
+    faces, _ = detect(seen, 30, [10])
+    persons = find_persons(faces, {1: somebody, 2: later, 3: another}, ARCFACE)
+    assert spans(persons) == [(1, [0, 1]), (2, [2])]
+    assert spans(find_persons(faces, {1: somebody, 2: later, 3: another})) == [(1, [0]), (2, [1, 2])]
 
 
 def test_who_is_seen_at_the_same_time_is_not_the_same() -> None:

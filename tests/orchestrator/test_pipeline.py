@@ -29,7 +29,7 @@ BREAKS = 99  # a crop of this brightness breaks the engine
 class Inverter:
     info = EngineInfo("inverter", "1")
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, *rest: object) -> list[Crop]:
         if (crops[0].pixels == BREAKS).all():
             raise ZeroDivisionError("a fault of the engine")
         return [replace(crop, pixels=255 - crop.pixels) for crop in crops]

@@ -1,5 +1,6 @@
 """Who is driven, and what is said when the face named is not there."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.choice import FaceBox, FaceChoice, Speaker
+from services.orchestrator.likeness import ARCFACE, LANDMARKS
 from services.orchestrator.naming import choose_by_box, choose_by_index, choose_by_photo
 from services.orchestrator.options import JobOptions
 from services.orchestrator.persons import Person, find_persons
@@ -152,6 +154,19 @@ def test_a_face_by_a_photo() -> None:
 
 
 ONE, TWO = [Seen(1, 0, 1, (300, 200))], [Seen(1, 0, 1, (300, 200)), Seen(2, 0, 1, (600, 200))]
+
+
+def test_a_face_by_a_photo_of_another_day() -> None:
+    """Embeddings that agree by half are one person's; nobody else comes near."""
+    near, far = (np.float32([[1, 0, 0], [0, 1, 0]])), np.float32([[0.5, 0.1, 0.86]])
+    analysis = replace(analyse(SIDE_BY_SIDE, 20), descriptions=dict(enumerate(near, 1)), measure=ARCFACE)
+    photo = replace(analyse(ONE, 1), descriptions={1: far[0]}, measure=ARCFACE)
+    persons = find_persons(analysis.faces, analysis.descriptions, analysis.measure)
+    chosen = choose_by_photo(analysis, persons, photo)
+    assert (chosen.person.index, chosen.how, chosen.confidence) == (1, "reference", pytest.approx(0.5, abs=0.01))
+    with pytest.raises(Refusal, match="known by arcface, the photo's by landmarks") as told:
+        choose_by_photo(analysis, persons, replace(photo, measure=LANDMARKS))
+    assert told.value.reason == "SERVICE_UNAVAILABLE"
 
 
 @pytest.mark.parametrize(

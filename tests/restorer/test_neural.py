@@ -1,5 +1,6 @@
 """The neural restorers around networks whose effect is known, and once with real ones on tiny random weights."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from services.restorer.engines._alignment import align, find_five_points, smooth_over_time
+from services.restorer.engines import Past
+from services.restorer.engines._alignment import align_to_ffhq, smooth_over_time
 from services.restorer.engines.neural import NeuralRestorer
 from services.restorer.servicer import RestorerServicer
+from services.runtime.alignment import find_five_points
 from services.runtime.backends import BackendConfig, OutOfMemory
 from services.runtime.batching import Batcher
 from services.runtime.config import ConfigError
@@ -68,7 +71,7 @@ def crops() -> list[Crop]:
 
 def test_the_points_of_the_template_stay_where_they_are() -> None:
     template = np.array([[192.98, 239.95], [318.9, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
-    assert np.allclose(align(template + 0.5, 512), [[1, 0, 0], [0, 1, 0]], atol=0.02)
+    assert np.allclose(align_to_ffhq(template + 0.5, 512), [[1, 0, 0], [0, 1, 0]], atol=0.02)
 
 
 @pytest.mark.parametrize(("turn", "scale"), [(0.0, 2.0), (0.4, 0.5), (-2.0, 1.3)])
@@ -77,17 +80,42 @@ def test_alignment_undoes_any_turn_scale_and_shift(turn: float, scale: float) ->
                          [201.26117, 371.41043], [313.08905, 371.15118]]) / 2  # fmt: skip
     rotation = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     moved = template @ rotation.T + [40, -7]
-    matrix = align(moved + 0.5, 256)
+    matrix = align_to_ffhq(moved + 0.5, 256)
     assert np.allclose(moved @ matrix[:, :2].T + matrix[:, 2], template, atol=1e-6)
 
 
+def smooth(values: np.ndarray, frames: Sequence[int]) -> np.ndarray:
+    return smooth_over_time(values, np.array(frames), values[:0], np.zeros(0, np.int64))
+
+
 def test_smoothing_calms_trembling_and_stops_at_gaps() -> None:
-    frames = [0, 1, 2, 3, 4, 10, 11]
-    values = np.array([1.0, -1, 1, -1, 1, 50, 50])
-    smoothed = smooth_over_time(values, frames)
+    smoothed = smooth(np.array([1.0, -1, 1, -1, 1, 50, 50]), [0, 1, 2, 3, 4, 10, 11])
     assert np.abs(smoothed[:5]).max() < 0.5
     assert np.allclose(smoothed[5:], 50)
-    assert np.allclose(smooth_over_time(np.arange(9.0), list(range(9)))[2:-2], np.arange(9.0)[2:-2])
+    assert np.allclose(smooth(np.arange(9.0), range(9))[2:-2], np.arange(9.0)[2:-2])
+
+
+def test_a_batch_goes_on_from_the_one_before(make: Callable[[Device], NeuralRestorer], crops: list[Crop]) -> None:
+    """Landmarks tremble and the network fails on every other face: the border between batches must not show."""
+    shifts = [np.float32([3 * (-1) ** place, 0, 0]) for place in range(4)]
+    trembling = [
+        replace(crop, landmarks=crop.landmarks + shift)
+        for crop, shift in zip(crops, shifts, strict=True)  # type: ignore[operator]
+    ]
+
+    def last(batches: Sequence[slice], past: Past | None) -> np.ndarray:
+        """The last crop's pixels."""
+        met = itertools.count()
+
+        def every_other(faces: np.ndarray) -> np.ndarray:
+            return np.stack([(sharpen, somebody_else)[next(met) % 2](face[None])[0] for face in faces])
+
+        engine = make(Device(every_other))
+        return [engine.restore(trembling[batch], 1.0, past=past) for batch in batches][-1][-1].pixels
+
+    whole, halves = [slice(0, 4)], [slice(0, 2), slice(2, 4)]
+    assert np.array_equal(last(halves, Past()), last(whole, None))
+    assert not np.array_equal(last(halves, None), last(whole, None))
 
 
 def test_only_the_replaced_part_changes_and_more_with_strength(
@@ -129,6 +157,35 @@ def test_another_tint_is_taken_back(make: Callable[[Device], NeuralRestorer], cr
 def test_another_face_is_not_let_in(make: Callable[[Device], NeuralRestorer], crops: list[Crop]) -> None:
     (got,) = make(Device(somebody_else)).restore(crops[:1], 1.0)
     assert np.array_equal(got.pixels, crops[0].pixels)
+
+
+class Parser:
+    """Says that the right half of every face is covered."""
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        masks = np.ones((len(inputs[0]), 512, 512), np.float32)
+        masks[:, :, 256:] = 0
+        return [masks]
+
+
+def test_what_covers_the_face_is_left_as_it_is(crops: list[Crop]) -> None:
+    config = BackendConfig(max_queue_delay=0)
+    device, parser = Batcher(Device(sharpen), config), Batcher(Parser(), config)
+    try:
+        (plain,), (parsed,) = (
+            NeuralRestorer(EngineInfo("fake", "1"), device, SIDE, (), over).restore(crops[:1], 1.0)
+            for over in (None, parser)
+        )
+    finally:
+        device.close()
+        parser.close()
+    assert crops[0].landmarks is not None
+    middle = int(crops[0].landmarks[4, 0])  # the tip of the nose, which lies in the middle
+    left, right = np.s_[:, : middle - 12, :3], np.s_[:, middle + 12 :, :3]
+    changed = [np.abs(crop.pixels.astype(int) - crops[0].pixels) for crop in (plain, parsed)]
+    assert changed[0][right].any()
+    assert not changed[1][right].any()
+    assert np.array_equal(changed[0][left], changed[1][left])
 
 
 def restore_on(engine: NeuralRestorer, crops: Sequence[Crop]) -> list[Crop]:

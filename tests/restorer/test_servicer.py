@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.restorer.engines import load_engine
+from services.restorer.engines import Past, load_engine
 from services.restorer.engines.classic import ClassicRestorer
 from services.restorer.servicer import RestorerServicer
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
+from services.runtime.engine import Caller
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import PixelFormat
 from services.runtime.streams import MAX_BATCH_ITEMS
@@ -196,6 +197,37 @@ def test_bad_batches_are_refused_with_their_reason(
     refuse(engine, error, packets)
 
 
+@pytest.mark.parametrize("priority", [-101, 101])
+def test_a_priority_out_of_range_is_refused(engine: ClassicRestorer, priority: int) -> None:
+    packet = packet_of(0, PLAIN)
+    packet.message.priority = priority
+    refuse(engine, errors.InvalidOption, [packet])
+
+
+class Remembering:
+    """Keeps whose each batch was, and how many frames were known before it."""
+
+    def __init__(self, engine: ClassicRestorer) -> None:
+        self.info, self.met = engine.info, []
+
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller, past: Past | None) -> list[Crop]:
+        self.met.append((caller, None if past is None else len(past.frames)))
+        if past is not None:
+            past.frames = np.append(past.frames, crops[-1].frame)
+        return list(crops)
+
+
+def test_each_track_has_a_past_of_its_own_and_each_job_its_turn(engine: ClassicRestorer, crops: list[Crop]) -> None:
+    remembering = Remembering(engine)
+    packets = [packet_of(sequence, crops[:1]) for sequence in range(4)]
+    for packet, track, priority in zip(packets, ("one", "other", "one", ""), (0, 0, 7, -3), strict=True):
+        packet.message.track, packet.message.priority = track, priority
+    restore(remembering, packets)
+    assert [known for _, known in remembering.met] == [0, 0, 1, None]
+    assert [caller.priority for caller, _ in remembering.met] == [0, 0, 7, -3]
+    assert len({caller.name for caller, _ in remembering.met}) == 1
+
+
 def test_an_outcome_that_is_none_is_refused(engine: ClassicRestorer) -> None:
     packet = packet_of(0, PLAIN)
     packet.message.crops.crops[0].outcome = 77
@@ -221,7 +253,7 @@ class Counting:
     def __init__(self, engine: ClassicRestorer) -> None:
         self.info, self._engine, self.batches = engine.info, engine, 0
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, *rest: object) -> list[Crop]:
         self.batches += 1
         return self._engine.restore(crops, strength)
 

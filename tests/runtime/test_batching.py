@@ -11,6 +11,7 @@ import pytest
 from services.runtime import batching
 from services.runtime.backends import BackendConfig, DeviceLost, OutOfMemory
 from services.runtime.batching import Batcher
+from services.runtime.engine import Caller
 from services.runtime.refusal import Refusal
 
 
@@ -51,8 +52,8 @@ def items(*values: float) -> list[list[np.ndarray]]:
     return [[np.array([value], np.float32)] for value in values]
 
 
-def results(batcher: Batcher, *values: float, owner: str = "") -> list[float]:
-    return [float(output[0][0]) for output in batcher.run(items(*values), owner)]
+def results(batcher: Batcher, *values: float, owner: str = "", priority: int = 0) -> list[float]:
+    return [float(output[0][0]) for output in batcher.run(items(*values), Caller(owner, priority))]
 
 
 def test_every_item_gets_its_own_result(opened: list[Batcher]) -> None:
@@ -97,6 +98,32 @@ def test_owners_take_turns(opened: list[Batcher]) -> None:
         assert short.result(5) == [2, 4]
         assert len(long.result(5)) == 12
     assert sorted(device.batches[1]) == [1, 2, 100, 101]
+
+
+def test_the_urgent_go_first_and_who_has_waited_too_long_is_not_forgotten(
+    opened: list[Batcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_PATIENCE", 0.3)
+    device = Device(seconds=0.05)
+    device.gate.clear()
+    batcher = make(opened, device, most=2, delay=0)
+    with ThreadPoolExecutor(3) as streams:
+        streams.submit(results, batcher, 0)  # keeps the device busy while the others queue up
+        while batcher.figures.waiting:
+            time.sleep(0.005)
+        usual = streams.submit(results, batcher, 1, 2, owner="usual")
+        while batcher.figures.waiting < 2:
+            time.sleep(0.005)
+        urgent = streams.submit(results, batcher, *range(100, 120), owner="urgent", priority=5)
+        while batcher.figures.waiting < 22:
+            time.sleep(0.005)
+        device.gate.set()
+        assert usual.result(5) == [2, 4]
+        assert len(urgent.result(5)) == 20
+    assert device.batches[1:4] == [[100, 101], [102, 103], [104, 105]]
+    patient = [batch for batch in device.batches if 1 in batch or 2 in batch]
+    assert [len([value for value in batch if value < 100]) for batch in patient] == [1, 1]
+    assert device.batches.index(patient[-1]) < len(device.batches) - 1
 
 
 def test_out_of_memory_halves_the_batch_and_remembers(opened: list[Batcher]) -> None:

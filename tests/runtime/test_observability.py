@@ -25,11 +25,18 @@ from prometheus_client import REGISTRY
 
 from benchmarks.dispatch import dispatching
 from benchmarks.fixed_cost import FixedCost, make_packet
+from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.discovery import FixedList
+from services.orchestrator.importing import ImportRules
+from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.stages import Stages
+from services.orchestrator.store import JobStore
+from services.orchestrator.webhook import WebhookRules
 from services.restorer.servicer import RestorerServicer
 from services.runtime import metrics, tracing
 from services.runtime.config import ConfigError
 from services.runtime.wire import Packet
+from syncline import AsyncClient
 from syncline._channel import make_metadata
 from syncline.errors import InvalidOption
 from syncline.v1 import restorer_pb2, restorer_pb2_grpc
@@ -115,6 +122,37 @@ def test_a_call_carries_its_callers_trace(spans: InMemorySpanExporter) -> None:
     assert call.parent.span_id == caller.context.span_id
     assert call.attributes is not None
     assert call.attributes["syncline.job"] == "jobs/x"
+
+
+def test_a_job_is_in_the_trace_of_the_call_that_made_it(spans: InMemorySpanExporter, tmp_path: Path) -> None:
+    (tmp_path / "speech.wav").write_bytes(b"sound")
+    artifacts, store = ArtifactStore(tmp_path / "store", 0), JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    nowhere = Stages(*["127.0.0.1:1"] * 4)
+
+    async def ask() -> None:
+        servicer = OrchestratorServicer(store, artifacts, nowhere, ImportRules(), WebhookRules(), background=())
+        async with serving(servicer) as served, AsyncClient(f"127.0.0.1:{served.running.port}") as client:
+            asset = await client.upload(tmp_path / "speech.wav")
+            with tracing.span("caller"):
+                await client.create_job(asset, asset)
+            await client.create_job(asset, asset)
+
+    run(ask())
+    jobs = [store.claim_job("worker", 10) for _ in range(2)]
+    store.close()
+    for claimed in jobs:
+        assert claimed is not None
+        with tracing.job_span(claimed[0].id, claimed[0].trace):
+            pass
+    (caller,) = by_name(spans, "caller")
+    method = "syncline.v1.OrchestratorService/CreateJob"
+    asked, served = by_name(spans, method)[1::-1]  # of the first call, whose server is done before its client
+    traced, untraced = by_name(spans, "job")
+    assert [span.parent and span.parent.span_id for span in (asked, served, traced)] == [
+        span.context.span_id for span in (caller, asked, served)
+    ]
+    assert {span.context.trace_id for span in (asked, served, traced)} == {caller.context.trace_id}
+    assert untraced.context.trace_id != caller.context.trace_id
 
 
 def test_a_failed_call_is_a_failed_span(spans: InMemorySpanExporter) -> None:

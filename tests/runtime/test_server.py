@@ -25,7 +25,7 @@ from services.runtime.config import ConfigError, ServerConfig
 from services.runtime.convert import from_crops
 from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
-from services.runtime.server import start
+from services.runtime.server import Listener, _load_aside, start
 from services.runtime.wire import Packet
 from syncline.v1 import restorer_pb2, restorer_pb2_grpc
 
@@ -36,7 +36,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 class Slow:
     info = EngineInfo("slow", "1")
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, *rest: object) -> list[Crop]:
         time.sleep(0.3)
         return list(crops)
 
@@ -87,6 +87,38 @@ def test_health_answers_while_the_engine_works() -> None:
         return statuses
 
     assert asyncio.run(call()) == [SERVING, SERVING]
+
+
+def test_a_replica_that_loads_says_so_and_refuses_calls_until_it_serves() -> None:
+    """As while an engine is built, which can take minutes."""
+
+    async def call() -> tuple[list[int], grpc.StatusCode, int]:
+        listener = Listener(ServerConfig(port=0))
+        await listener.listen()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
+            stub = restorer_pb2_grpc.RestorerServiceStub(channel)
+            ask = restorer_pb2.RestorerServiceGetCapabilitiesRequest()
+            statuses = [await check(listener.port)]
+            with pytest.raises(grpc.RpcError, match="still loading") as refused:
+                await stub.GetCapabilities(ask, timeout=5)
+            running = await listener.offer(RestorerServicer(Slow()))
+            statuses.append(await check(running.port, "syncline.v1.RestorerService"))
+            engines = (await stub.GetCapabilities(ask, timeout=5)).engines
+        await running.stop(0)
+        return statuses, refused.value.code(), len(engines)  # type: ignore[attr-defined]
+
+    assert asyncio.run(call()) == ([NOT_SERVING, SERVING], grpc.StatusCode.UNAVAILABLE, 1)
+
+
+def test_a_replica_told_to_stop_waits_for_no_engine() -> None:
+    async def call() -> object:
+        stopping = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, stopping.set)
+        return await _load_aside(lambda config: time.sleep(30), None, stopping)  # type: ignore[arg-type, return-value]
+
+    begun = time.monotonic()
+    assert asyncio.run(call()) is None
+    assert time.monotonic() - begun < 10
 
 
 def test_reflection_lists_the_service() -> None:

@@ -28,7 +28,7 @@ from syncline.v1 import lipsync_pb2, media_pb2, restorer_pb2, restorer_pb2_grpc
 class Inverter:
     info = EngineInfo("inverter", "1")
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, *rest: object) -> list[Crop]:
         if strength == 0.5:
             raise ZeroDivisionError("a fault of the engine")
         return [replace(crop, pixels=255 - crop.pixels) for crop in crops]
@@ -139,7 +139,7 @@ def test_an_unreachable_server_is_unavailable() -> None:
 
 def test_a_silent_server_stalls() -> None:
     class Silent(Inverter):
-        def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+        def restore(self, crops: Sequence[Crop], strength: float, *rest: object) -> list[Crop]:
             import time
 
             time.sleep(1.5)

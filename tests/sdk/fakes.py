@@ -186,6 +186,15 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         del self.jobs[request.name]
         return pb.DeleteJobResponse()
 
+    async def ReplayWebhook(self, request: Any, context: Any) -> Any:
+        await self._begin("ReplayWebhook", request, context)
+        return pb.ReplayWebhookResponse()
+
+    async def PreviewJob(self, request: Any, context: Any) -> Any:
+        await self._begin("PreviewJob", request, context)
+        outcomes = [] if request.WhichOneof("part") == "seconds" else ["synced"]
+        return pb.PreviewJobResponse(asset=self.put(VIDEO), outcomes=outcomes)
+
     async def EstimateJob(self, request: Any, context: Any) -> Any:
         await self._begin("EstimateJob", request, context)
         return pb.EstimateJobResponse(
@@ -284,7 +293,9 @@ async def _abort(context: Any, error: SynclineError | None) -> None:
 
 
 @contextmanager
-def serving(fake: FakeOrchestrator, address: str = "127.0.0.1:0") -> Iterator[str]:
+def serving(
+    fake: FakeOrchestrator, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> Iterator[str]:
     """The address of a real server on loopback, in a thread with an event loop of its own."""
     loop = asyncio.new_event_loop()
 
@@ -292,7 +303,7 @@ def serving(fake: FakeOrchestrator, address: str = "127.0.0.1:0") -> Iterator[st
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         add_OrchestratorServiceServicer_to_server(fake, server)
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-        bound = server.add_insecure_port(address)
+        bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         await server.start()
         return server, bound
 

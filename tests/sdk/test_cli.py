@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from syncline import errors
 from syncline.cli import app
+from syncline.v1 import orchestrator_pb2 as pb
 from tests.sdk.fakes import REPORT, VIDEO, FakeOrchestrator
 
 COMMAND = [sys.executable, "-m", "syncline.cli"]
@@ -121,6 +122,55 @@ def test_job_commands(
     assert fake.requests_of("ImportAsset")[0].uri == "s3://footage/anna.mp4"
     missing = invoke("get", "none")
     assert (missing.exit_code, missing.stderr) == (1, "JOB_NOT_FOUND: there is no job 'jobs/none'\n")
+
+
+def test_preview_of_a_frame_and_of_the_begin(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path, tmp_path: Path
+) -> None:
+    frame, begin = tmp_path / "frame.png", tmp_path / "begin.webm"
+    shown = invoke("preview", video, audio, "-o", frame, "--at", 2.5, "--crf", 20, "--server", server)
+    assert shown.stdout.splitlines()[-1] == f"wrote {frame}: synced"
+    assert invoke("preview", video, audio, "-o", begin, "--server", server).exit_code == 0
+    assert frame.read_bytes() == begin.read_bytes() == VIDEO
+    first, second = fake.requests_of("PreviewJob")
+    assert (first.time, first.job.options.crf, second.seconds, second.job.options.container) == (2.5, 20, 3, "webm")
+    assert invoke("preview", video, audio, "-o", begin, "--at", 1, "--server", server).exit_code == 2
+    assert invoke("preview", video, audio, "-o", frame, "--seconds", 1, "--server", server).exit_code == 2
+
+
+def test_submit_with_a_deadline_or_only_checked(server: str, fake: FakeOrchestrator, video: Path, audio: Path) -> None:
+    checked = invoke("submit", video, audio, "--validate-only", "--server", server)
+    assert checked.stdout.splitlines()[-1] == "the job can be queued"
+    assert fake.requests_of("CreateJob")[0].validate_only
+    assert invoke("submit", video, audio, "--deadline", "2030-01-02T03:04:05Z", "--server", server).exit_code == 0
+    assert fake.requests_of("CreateJob")[1].job.deadline.ToJsonString() == "2030-01-02T03:04:05Z"
+    assert invoke("submit", video, audio, "--deadline", "soon", "--server", server).exit_code == 2
+
+
+def test_watch_goes_on_behind_an_event_and_a_list_ends_early(
+    server: str, fake: FakeOrchestrator, video: Path, audio: Path
+) -> None:
+    for _ in range(3):
+        submitted = invoke("submit", video, audio, "--server", server, "--json")
+    job = lines_of(submitted)[-1]["job"]["name"]
+    assert invoke("watch", job, "--after", 2, "--server", server, "--json").exit_code == 0
+    assert fake.requests_of("WatchJob")[0].after_event == 2
+    assert len(lines_of(invoke("list", "--limit", 1, "--server", server, "--json"))) == 1
+
+
+def test_a_batch_is_shown_and_cancelled_by_its_name(server: str, fake: FakeOrchestrator) -> None:
+    fake.jobs["jobs/1"] = pb.Job(name="jobs/1", batch="batches/1", state=pb.Job.STATE_DONE)
+    assert invoke("get", "batches/1", "--server", server).stdout == "batches/1: 1 jobs: 1 done\n"
+    assert lines_of(invoke("cancel", "batches/1", "--json", "--server", server))[0]["batch"]["done"] == 1
+    assert [request.name for request in fake.requests_of("CancelBatch")] == ["batches/1"]
+
+
+def test_a_webhook_is_named_and_told_again(server: str, fake: FakeOrchestrator, video: Path, audio: Path) -> None:
+    invoke("submit", video, audio, "--webhook", "https://hooks.example.com/", "--server", server)
+    assert fake.requests_of("CreateJob")[0].job.webhook == "https://hooks.example.com/"
+    assert invoke("replay-webhook", "1", "--after", 3, "--server", server).stdout == "to be told again: jobs/1\n"
+    (asked,) = fake.requests_of("ReplayWebhook")
+    assert (asked.name, asked.after_event) == ("jobs/1", 3)
 
 
 def test_retry_delete_estimate_and_filters(

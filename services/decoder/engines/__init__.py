@@ -101,12 +101,13 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str) -> Engine:
-    """Raises ConfigError for a name that is no engine."""
+def load_engine(name: str, hardware: bool = False) -> Engine:
+    """`hardware`: a graphics card decodes where there is one. Raises ConfigError for a name that is no engine."""
     match name:
         case "pyav":
-            from services.decoder.engines.pyav import PyAVDecoder  # heavy imports only when chosen
+            from services.decoder.engines._device import find_device  # heavy imports only when chosen
+            from services.decoder.engines.pyav import PyAVDecoder
 
-            return PyAVDecoder()
+            return PyAVDecoder(find_device() if hardware else None)
         case _:
             raise ConfigError(f"DECODER_ENGINE={name!r}: the decoder engines are: pyav")

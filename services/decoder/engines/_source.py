@@ -11,12 +11,14 @@ from typing import Any
 import av
 from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
+from services.decoder.engines._device import to_planar
 from services.runtime.refusal import Refusal
 
 PHOTO_FORMATS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
@@ -79,7 +81,8 @@ def refuse_errors(path: Path) -> Iterator[None]:
 class Source:
     """An open file. `zero` (seconds, in the file's own clock) is where its first stream begins: time 0 of the source.
 
-    `damaged` counts packets that could not be read or decoded.
+    `damaged` counts packets that could not be read or decoded. With `on_device` the first of them raises: whether the
+    packet or the device is at fault cannot be told.
     """
 
     path: Path
@@ -89,6 +92,7 @@ class Source:
     zero: Fraction
     undecodable: frozenset[str] = field(default=frozenset())  # types of streams for which there is no decoder
     damaged: int = 0
+    on_device: bool = False
 
     @property
     def is_photo(self) -> bool:
@@ -110,6 +114,8 @@ class Source:
                     failed = 0
                     yield packet
             except FFmpegError:
+                if self.on_device:
+                    raise
                 self.damaged, failed = self.damaged + 1, failed + 1
             else:
                 return
@@ -131,9 +137,11 @@ class Source:
             try:
                 decoded = packet.decode()
             except FFmpegError:
+                if self.on_device:
+                    raise
                 self.damaged += 1
             else:
-                yield from decoded
+                yield from map(to_planar, decoded) if self.on_device else decoded
 
 
 def _read_exif_orientation(path: Path) -> int:
@@ -154,12 +162,17 @@ def _read_exif_orientation(path: Path) -> int:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """Raises Refusal NOT_MEDIA, TRUNCATED_MEDIA, UNSUPPORTED_MEDIA, within the block as well."""
+def open_source(path: Path, device: HWAccel | None = None) -> Iterator[Source]:
+    """Raises Refusal NOT_MEDIA, TRUNCATED_MEDIA, UNSUPPORTED_MEDIA, within the block as well. `device` decodes it."""
     # An absolute path is always the file protocol's; a relative one could be read as "concat:..." or "http:...".
     name = str(path.absolute())
-    with refuse_errors(path), av.open(name, "r", options=_OPTIONS, metadata_errors="ignore") as container:
-        yield _pick_streams(path, container)
+    with (
+        refuse_errors(path),
+        av.open(name, "r", options=_OPTIONS, metadata_errors="ignore", hwaccel=device) as container,
+    ):
+        source = _pick_streams(path, container)
+        source.on_device = device is not None
+        yield source
 
 
 def _pick_streams(path: Path, container: InputContainer) -> Source:

@@ -6,13 +6,15 @@ offset to one another, and files cut from a longer recording do not begin with i
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from math import ceil
 from pathlib import Path
 
 import av
+import structlog
+from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 
 from services.decoder.engines import AudioBlock, FrameStream, MediaFacts
@@ -26,12 +28,17 @@ from services.runtime.engine import EngineInfo
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
 
+_log = structlog.get_logger("decoder")
 _SHORT_WAY = 1  # seconds; decoding on is cheaper than seeking
 _STEPS_BACK = (0, 1, 4, 16)  # seconds before the time wanted to look for a keyframe
 
 
 class PyAVDecoder:
-    info = EngineInfo("pyav", f"2-av{av.__version__}")
+    """`device`: decodes the pictures of what it knows, see find_device; None: software does."""
+
+    def __init__(self, device: HWAccel | None = None) -> None:
+        self._device = device
+        self.info = EngineInfo("pyav", f"2-av{av.__version__}" + ("-nvdec" if device else ""))
 
     def inspect(self, path: Path) -> MediaFacts:
         delivery = picture = None
@@ -43,8 +50,29 @@ class PyAVDecoder:
             return gather_facts(source, delivery, picture)
 
     def decode_frames(self, path: Path, start: Fraction | None, end: Fraction | None) -> FrameStream:
+        if self._device is None:
+            return self._open_frames(path, start, end)
+        try:
+            stream = self._open_frames(path, start, end, self._device)
+        except Refusal:  # of the file, or of the device
+            return self._open_frames(path, start, end)
+        return replace(stream, frames=self._go_on(stream, path, start, end))
+
+    def _go_on(self, stream: FrameStream, path: Path, start: Fraction | None, end: Fraction | None) -> Iterator[Frame]:
+        """The device's frames; from where it fails, or finds the file damaged, those of software."""
+        try:
+            for frame in stream.frames:
+                yield frame
+                start = (frame.pts + 1) * stream.time_base
+        except Refusal as refusal:
+            _log.warning("decoding goes on in software", error=str(refusal), cause=str(refusal.__cause__))
+            yield from self._open_frames(path, start, end).frames
+
+    def _open_frames(
+        self, path: Path, start: Fraction | None, end: Fraction | None, device: HWAccel | None = None
+    ) -> FrameStream:
         with ExitStack() as stack:
-            source = stack.enter_context(open_source(path))
+            source = stack.enter_context(open_source(path, device))
             pictures = source.decode_video()
             first = _read_first(pictures, source)
             delivery = _choose_delivery(first, source)

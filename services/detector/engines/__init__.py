@@ -1,7 +1,7 @@
 """Detector engines: pictures in, faces out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from services.detector.config import DetectorConfig
 from services.runtime.config import ConfigError
 from services.runtime.engine import EngineInfo, split_names
 from services.runtime.faces import Face
+
+if TYPE_CHECKING:
+    from services.detector.engines._identity import Recognizer
 
 
 @dataclass(frozen=True)
@@ -54,19 +57,31 @@ class Engine(Protocol):
 
 def load_engines(config: DetectorConfig) -> list[Engine]:
     """Loaded and warmed. Raises ConfigError for a name that is no engine, Refusal for a model that cannot be used."""
-    return [load_engine(name, config.threads, config) for name in split_names(config.engine)]
+    names = split_names(config.engine)
+    recognizer = None
+    if config.arcface_model:
+        from services.detector.engines._identity import load_recognizer
+
+        recognizer = load_recognizer(config)
+    return [load_engine(name, config.threads, config, recognizer) for name in names]
 
 
-def load_engine(name: str, threads: int, config: DetectorConfig | None = None) -> Engine:
+def load_engine(
+    name: str, threads: int, config: DetectorConfig | None = None, recognizer: "Recognizer | None" = None
+) -> Engine:
     """As load_engines, one of them."""
     match name:
         case "blazeface":
             from services.detector.engines.blazeface import BlazeFace  # heavy imports only when chosen
 
-            return BlazeFace(threads)
+            return BlazeFace(threads, recognizer=recognizer)
         case "retinaface":
             from services.detector.engines.retinaface import load_retinaface
 
-            return load_retinaface(config or DetectorConfig(threads=threads))
+            return load_retinaface(config or DetectorConfig(threads=threads), recognizer)
+        case "scrfd":
+            from services.detector.engines.scrfd import load_scrfd
+
+            return load_scrfd(config or DetectorConfig(threads=threads), recognizer)
         case _:
-            raise ConfigError(f"DETECTOR_ENGINE={name!r}: the detector engines are: blazeface, retinaface")
+            raise ConfigError(f"DETECTOR_ENGINE={name!r}: the detector engines are: blazeface, retinaface, scrfd")

@@ -7,6 +7,7 @@ import numpy as np
 
 from services.detector.engines import TrackedFrame, TrackSettings
 from services.detector.engines._cuts import CutFinder
+from services.detector.engines._identity import Recognizer, is_another, measure_look
 from services.detector.engines._networks import Detection, FaceNetworks, Mesh
 from services.detector.engines._region import Region, distance, region_of_mesh, whole_picture, windows_of
 from services.runtime.faces import Box, Face
@@ -22,24 +23,33 @@ _TURNS = (math.pi / 2, -math.pi / 2, math.pi)  # of the view, tried when nothing
 _CLOSE_UP = 1.7  # room about the picture with which the detector is sure of a face that fills it
 _SURE = 0.8  # score of detections that need no comparison with other turns of the view
 _LARGE_VIEW = 1280  # pixels, longer side: beyond it faces are looked for part by part even where some are known
+_JUMP = 0.25  # of a region's side: a face that moves so far in a frame may be another's
+_BETTER = 1.5  # times as much of a face must be seen for its embedding to be taken again
 _SMALLEST = 8.0  # side of the smallest region worth a look, pixels of the view
 
 
 @dataclass(slots=True)
 class _Track:
-    """`region` is where the next frame's mesh is looked for; `lost` counts frames since the face was last seen."""
+    """`region` is where the next frame's mesh is looked for; `lost` counts frames since the face was last seen.
+
+    `embedding` was taken when `look` of the face was seen; `doubtful`: this may be somebody else by now.
+    """
 
     number: int
     mesh: Mesh
     region: Region
     lost: int = 0
+    embedding: np.ndarray | None = None
+    look: float = 0.0
+    doubtful: bool = True
 
 
 class FaceTracker:
     """Tracker of services.detector.engines. Works in pixels of the view, answers in pixels of the source."""
 
-    def __init__(self, networks: FaceNetworks, settings: TrackSettings) -> None:
+    def __init__(self, networks: FaceNetworks, settings: TrackSettings, recognizer: Recognizer | None = None) -> None:
         self._networks = networks
+        self._recognizer = recognizer
         self._settings = settings
         self._scale = np.array(
             [source / view for source, view in zip(settings.source_size, settings.view_size, strict=True)], np.float32
@@ -66,7 +76,7 @@ class FaceTracker:
         self._tracks.sort(key=lambda track: -track.region.size)
         # Some more than asked for, lest a face come and go while two of a size take turns.
         del self._tracks[2 * self._settings.max_faces :]
-        return TrackedFrame(cut, [self._to_face(track) for track in self._tracks[: self._settings.max_faces]])
+        return TrackedFrame(cut, [self._to_face(view, track) for track in self._tracks[: self._settings.max_faces]])
 
     def _follow(self, view: np.ndarray) -> None:
         """Every track's mesh in this frame, looked for where the last one was."""
@@ -119,7 +129,7 @@ class FaceTracker:
         if near:
             track = min(near, key=lambda track: distance(region, track.region))
             self._lost.remove(track)
-            track.mesh, track.region, track.lost = mesh, region, 0
+            track.mesh, track.region, track.lost, track.doubtful = mesh, region, 0, True
         else:
             self._last_number += 1
             track = _Track(self._last_number, mesh, region)
@@ -139,19 +149,33 @@ class FaceTracker:
                 kept.append(track)
         self._tracks = kept
 
-    def _to_face(self, track: _Track) -> Face:
+    def _recognize(self, view: np.ndarray, track: _Track) -> np.ndarray | None:
+        """The embedding where it is taken now; a face that turns out to be another's is a new track's."""
+        look = measure_look(track.mesh.points)
+        if self._recognizer is None or not (track.doubtful or look > _BETTER * track.look):
+            return None
+        embedding = self._recognizer.embed(view, track.mesh.points)
+        if track.doubtful and track.embedding is not None and is_another(embedding, track.embedding):
+            self._last_number += 1
+            track.number = self._last_number
+        track.embedding, track.look, track.doubtful = embedding, look, False
+        return embedding
+
+    def _to_face(self, view: np.ndarray, track: _Track) -> Face:
+        embedding = self._recognize(view, track)
         landmarks = track.mesh.points.copy()
         landmarks[:, :2] *= self._scale
         landmarks[:, 2] *= self._scale[0]
         low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
         box = Box(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-        return Face(track.number, box, track.mesh.score, landmarks)
+        return Face(track.number, box, track.mesh.score, landmarks, embedding)
 
 
 def _move(track: _Track, mesh: Mesh) -> None:
     """The track onto its mesh in the next frame, the region a step ahead as the face has just moved."""
     before, now = region_of_mesh(track.mesh.points), region_of_mesh(mesh.points)
     track.mesh, track.region = mesh, now
+    track.doubtful |= distance(before, now) > _JUMP * now.size
     if distance(before, now) > _STILL * now.size:
         track.region = replace(now, x=2 * now.x - before.x, y=2 * now.y - before.y)
 

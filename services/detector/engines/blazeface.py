@@ -3,6 +3,7 @@
 import numpy as np
 
 from services.detector.engines import TrackSettings
+from services.detector.engines._identity import Recognizer
 from services.detector.engines._networks import FaceNetworks
 from services.detector.engines._region import Region, region_of_mesh, whole_picture, widen
 from services.detector.engines._tracker import FaceTracker
@@ -21,15 +22,19 @@ _FAR = 1e5  # pixels; farther out no rough mesh has anything to do with its crop
 class BlazeFace:
     """Engine of services.detector.engines. Safe to call from several threads.
 
-    `threads`: of the networks, in all. Raises Refusal: MODEL_MISSING, MODEL_ALTERED.
+    `threads`: of the networks, in all. `recognizer`: tells persons apart. Raises Refusal: MODEL_MISSING, MODEL_ALTERED.
     """
 
-    def __init__(self, threads: int = 2, min_detection_score: float = 0.5) -> None:
-        self.info = EngineInfo("blazeface", "3", (model_info(DETECTION_MODEL), model_info(MESH_MODEL)))
+    def __init__(
+        self, threads: int = 2, min_detection_score: float = 0.5, recognizer: Recognizer | None = None
+    ) -> None:
+        own = (model_info(DETECTION_MODEL), model_info(MESH_MODEL))
+        self.info = EngineInfo("blazeface", "3", (*own, *([recognizer.info] if recognizer else [])))
+        self._recognizer = recognizer
         self._networks = FaceNetworks(model_path(DETECTION_MODEL), model_path(MESH_MODEL), threads, min_detection_score)
 
     def open_tracker(self, settings: TrackSettings) -> FaceTracker:
-        return FaceTracker(self._networks, settings)
+        return FaceTracker(self._networks, settings, self._recognizer)
 
     def landmark(self, crop: np.ndarray, rough: np.ndarray | None) -> tuple[float, np.ndarray] | None:
         region = region_of_mesh(rough) if rough is not None and _is_usable(rough) else self._find_region(crop)

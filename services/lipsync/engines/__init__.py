@@ -13,7 +13,7 @@ import numpy as np
 
 from services.lipsync.config import LipsyncConfig
 from services.runtime.config import ConfigError
-from services.runtime.engine import EngineInfo, split_names
+from services.runtime.engine import ANYBODY, Caller, EngineInfo, split_names
 from services.runtime.faces import Crop
 from services.runtime.refusal import Refusal
 
@@ -114,7 +114,7 @@ class Planning(Protocol):
 class Rendering(Protocol):
     """Stateless over its plan: what comes out for a frame depends on that frame and the plan alone."""
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller = ANYBODY) -> list[Crop | Refusal]:
         """Each crop (RGB in) with its new mouth (RGBA out) and its outcome, or why it could not be done; in order."""
         ...
 
@@ -149,6 +149,13 @@ class Engine(Protocol):
     def open_matching(self, time_base: Fraction) -> Matching:
         """`time_base`: unit of the mouths' pts, seconds."""
         ...
+
+
+def check_track(points: int, frame_count: int) -> None:
+    """Raises Refusal INVALID_BATCH unless a planning got one TrackPoint for each output frame."""
+    if points != frame_count:
+        message = f"The job has {frame_count} output frames and the track {points}; send one point each."
+        raise Refusal("INVALID_BATCH", message, frame_count=frame_count, points=points)
 
 
 def load_engines(config: LipsyncConfig) -> list[Engine]:

@@ -1,13 +1,12 @@
 """Where a face lies: five points of its mesh, laid onto the template that FFHQ's faces are cut to.
 
 The template is facexlib's, which GFPGAN and CodeFormer were used with: centres of the eyes, tip of the nose, corners of
-the mouth in a picture of 512 pixels. The similarity is that of least squares (Umeyama, PAMI 1991): it moves smoothly
-with the points, where the usual least median of squares jumps from one subset of them to another.
+the mouth in a picture of 512 pixels.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+
+from services.runtime.alignment import align
 
 _TEMPLATE = np.array(
     [
@@ -19,39 +18,27 @@ _TEMPLATE = np.array(
     ]
 )
 _TEMPLATE_SIDE = 512
-# Points of the FaceMesh; the eye and the corner of the mouth on the picture's left come first.
-_EYES = ((33, 133, 159, 145, 158, 153, 160, 144), (362, 263, 386, 374, 385, 380, 387, 373))
-_NOSE, _CORNERS = 4, (61, 291)
 _WEIGHTS = np.array([1.0, 2.0, 3.0, 2.0, 1.0])  # of a frame and its neighbours in what is smoothed over time
+REACH = len(_WEIGHTS) // 2  # frames to either side that count
 
 
-def find_five_points(mesh: np.ndarray) -> np.ndarray:
-    """(5, 2) of a mesh (468, 3), in its pixels."""
-    eyes = [mesh[list(eye), :2].mean(axis=0) for eye in _EYES]
-    return np.array([*eyes, mesh[_NOSE, :2], *(mesh[corner, :2] for corner in _CORNERS)], np.float64)
-
-
-def align(points: np.ndarray, side: int) -> np.ndarray:
+def align_to_ffhq(points: np.ndarray, side: int) -> np.ndarray:
     """The similarity (2, 3) that takes five points (5, 2), pixel corners at whole numbers, onto a picture of `side`."""
-    target = _TEMPLATE * (side / _TEMPLATE_SIDE)
-    source = points - 0.5  # cv2 counts from pixel centres
-    (middle, wanted) = (source.mean(axis=0), target.mean(axis=0))
-    x, y = (source - middle).T
-    u, v = (target - wanted).T
-    power = max(float((x**2 + y**2).sum()), 1e-9)
-    cosine, sine = float((x * u + y * v).sum()) / power, float((x * v - y * u).sum()) / power
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return np.hstack([turn, (wanted - turn @ middle)[:, None]])
+    return align(points, _TEMPLATE * (side / _TEMPLATE_SIDE))
 
 
-def smooth_over_time(values: np.ndarray, frames: Sequence[int]) -> np.ndarray:
-    """Values (n, ...) of those frames, each a little towards its neighbours' where the frames follow one another."""
+def smooth_over_time(
+    values: np.ndarray, frames: np.ndarray, before: np.ndarray, frames_before: np.ndarray
+) -> np.ndarray:
+    """Values (n, ...) of those frames, each a little towards its neighbours' where the frames follow one another.
+
+    `before` (m, ...): values of frames that came earlier, for what they say of the first ones.
+    """
+    known, numbers = np.concatenate([before, values]), np.concatenate([frames_before, frames])
     smoothed = np.empty_like(values)
-    numbers = np.asarray(frames, np.int64)
-    reach = len(_WEIGHTS) // 2
-    for place, number in enumerate(numbers):
-        steps = np.arange(max(place - reach, 0), min(place + reach + 1, len(numbers)))
-        near = steps[numbers[steps] - number == steps - place]
-        weights = _WEIGHTS[near - place + reach]
-        smoothed[place] = np.tensordot(weights / weights.sum(), values[near], axes=1)
+    for place in range(len(before), len(known)):
+        steps = np.arange(max(place - REACH, 0), min(place + REACH + 1, len(numbers)))
+        near = steps[numbers[steps] - numbers[place] == steps - place]
+        weights = _WEIGHTS[near - place + REACH]
+        smoothed[place - len(before)] = np.tensordot(weights / weights.sum(), known[near], axes=1)
     return smoothed

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from services.runtime.engine import EngineInfo
+from services.restorer.engines import Past
+from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop
 
 _RING = 24  # pixels around the replaced part that count as its surroundings
@@ -41,7 +42,9 @@ class ClassicRestorer:
         noise = np.random.default_rng(20).standard_normal((_GRAIN_SIZE, _GRAIN_SIZE)).astype(np.float32)
         self._noise = cv2.GaussianBlur(noise, (0, 0), 0.6) * 1.7  # of video: a little wider than a pixel, deviation 1
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(
+        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
+    ) -> list[Crop]:
         return [self._restore_crop(crop, strength) for crop in crops]
 
     def _restore_crop(self, crop: Crop, strength: float) -> Crop:

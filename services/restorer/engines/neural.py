@@ -2,8 +2,9 @@
 
 Around the network: the face is cut as FFHQ's are (_alignment.py), restored together with the faces of whoever else is
 waiting, matched to its own colours, and what changed - not the picture, which resampling would soften - goes back by
-the inverse warp within a feathered mask. Two things keep a video calm: alignment and strength are smoothed over the
-frames of a batch, and a face that comes back as somebody else's is blended towards the one that went in.
+the inverse warp within a feathered mask; with a parser, only where nothing covers the face. Two things keep a video
+calm: alignment and strength are smoothed over time, across batches where the caller keeps the past, and a face that
+comes back as somebody else's is blended towards the one that went in.
 """
 
 from collections.abc import Sequence
@@ -13,16 +14,20 @@ import cv2
 import numpy as np
 
 from services.restorer.config import RestorerConfig
-from services.restorer.engines._alignment import align, find_five_points, smooth_over_time
+from services.restorer.engines import Past
+from services.restorer.engines._alignment import REACH, align_to_ffhq, smooth_over_time
+from services.runtime.alignment import find_five_points
 from services.runtime.batching import Batcher
 from services.runtime.config import ConfigError
-from services.runtime.engine import EngineInfo, ModelInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import Crop
 from services.runtime.networks.catalogue import find_network, load_model, model_options
 
-VERSION = "1"
+VERSION = "2"
 _OUTSIDE = (132, 133, 135)  # RGB beyond the crop, as the networks were shown it
 _FEATHER = 1 / 20  # of the face's side, over which the mask fades, twice that far from its border
+PARSED_SIDE = 512  # pixels of the face that the parser is shown
+_SOFT = 1 / 64  # of its side, over which the parsed mask fades
 _COARSE = 32  # pixels of the picture in which identity is compared: form and proportions, no texture
 # Levels of mean difference in the coarse picture: up to the first it is the same face, from the second another.
 _SAME, _ANOTHER = 5.0, 15.0
@@ -31,30 +36,46 @@ _SAME, _ANOTHER = 5.0, 15.0
 class NeuralRestorer:
     """Engine of services.restorer.engines.
 
-    `constants`: what the network wants beside the face, the same for every face.
+    `constants`: what the network wants beside the face, the same for every face. `parser`: a network that says which
+    pixels of a face are the face; None: a feathered mask alone.
     """
 
-    def __init__(self, info: EngineInfo, batcher: Batcher, side: int, constants: Sequence[np.ndarray] = ()) -> None:
-        self.info = info
+    def __init__(
+        self,
+        info: EngineInfo,
+        batcher: Batcher,
+        side: int,
+        constants: Sequence[np.ndarray] = (),
+        parser: Batcher | None = None,
+    ) -> None:
+        self.info, self._parser = info, parser
         self._batcher, self._side, self._constants = batcher, side, list(constants)
         self._feather = _make_feather(side)
 
-    def restore(self, crops: Sequence[Crop], strength: float, owner: str = "") -> list[Crop]:
+    def restore(
+        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
+    ) -> list[Crop]:
         seen = [place for place, crop in enumerate(crops) if crop.landmarks is not None and crop.pixels[..., 3].any()]
         answered = list(crops)
         if strength <= 0 or not seen:
             return answered
-        frames = [crops[place].frame for place in seen]
+        past = past or Past()
+        frames = np.array([crops[place].frame for place in seen], np.int64)
         points = np.array([find_five_points(crops[place].landmarks) for place in seen])  # type: ignore[arg-type]
-        matrices = np.array([align(five, self._side) for five in smooth_over_time(points, frames)])
+        smooth = smooth_over_time(points, frames, past.points, past.frames)
+        matrices = np.array([align_to_ffhq(five, self._side) for five in smooth])
         faces = [self._cut(crops[place], matrix) for place, matrix in zip(seen, matrices, strict=True)]
-        outputs = self._batcher.run([[_to_network(face), *self._constants] for face in faces], owner)
+        outputs = self._batcher.run([[_to_network(face), *self._constants] for face in faces], caller)
         restored = [_match_colours(_from_network(output), face) for (output,), face in zip(outputs, faces, strict=True)]
         trust = np.array([_trust(new, face) for new, face in zip(restored, faces, strict=True)])
-        for place, matrix, face, new, share in zip(
-            seen, matrices, faces, restored, strength * smooth_over_time(trust, frames), strict=True
-        ):
-            answered[place] = self._paste(crops[place], matrix, (new - face) * (self._feather * share)[..., None])
+        shares = strength * smooth_over_time(trust, frames, past.trust, past.frames)
+        past.frames, past.points, past.trust = (
+            np.concatenate([before, now])[-REACH:]
+            for before, now in ((past.frames, frames), (past.points, points), (past.trust, trust))
+        )
+        masks = self._find_masks(faces, caller)
+        for place, matrix, face, new, mask, share in zip(seen, matrices, faces, restored, masks, shares, strict=True):
+            answered[place] = self._paste(crops[place], matrix, (new - face) * (mask * share)[..., None])
         return answered
 
     def _cut(self, crop: Crop, matrix: np.ndarray) -> np.ndarray:
@@ -63,6 +84,15 @@ class NeuralRestorer:
         size = (self._side, self._side)
         face = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR, borderValue=_OUTSIDE)
         return face.astype(np.float32)
+
+    def _find_masks(self, faces: Sequence[np.ndarray], caller: Caller) -> list[np.ndarray]:
+        """(side, side) float32 for each face: where the restored one takes its place."""
+        if self._parser is None:
+            return [self._feather] * len(faces)
+        shown = [[_to_network(cv2.resize(face, (PARSED_SIDE, PARSED_SIDE)))] for face in faces]
+        soft = 2 * max(int(PARSED_SIDE * _SOFT), 1) + 1
+        parsed = [cv2.blur(mask, (soft, soft)) for (mask,) in self._parser.run(shown, caller)]
+        return [self._feather * cv2.resize(mask, (self._side, self._side)) for mask in parsed]
 
     def _paste(self, crop: Crop, matrix: np.ndarray, change: np.ndarray) -> Crop:
         """The crop with `change` (side, side, 3), levels, added where it replaces the frame."""
@@ -92,13 +122,21 @@ def _load(network: str, model: str, config: RestorerConfig, constants: Sequence[
     batcher = Batcher(backend, config.network)
     arrays = [np.asarray(constant) for constant in constants]
     batcher.run([[np.zeros((3, side, side), np.float32), *arrays]])  # warmed
-    return NeuralRestorer(describe(network, config, constants, info), batcher, side, arrays)
+    models, parser = [info], None
+    if config.parsing_model:
+        parsing, parsing_info = load_model(config.parsing_model, "bisenet", config.network, config.allow_noncommercial)
+        parser = Batcher(parsing, config.network)
+        parser.run([[np.zeros((3, PARSED_SIDE, PARSED_SIDE), np.float32)]])
+        models.append(parsing_info)
+    return NeuralRestorer(describe(network, config, constants, models), batcher, side, arrays, parser)
 
 
-def describe(name: str, config: RestorerConfig, constants: Sequence[np.floating], model: ModelInfo) -> EngineInfo:
+def describe(
+    name: str, config: RestorerConfig, constants: Sequence[np.floating], models: Sequence[ModelInfo]
+) -> EngineInfo:
     """The version holds all that changes results beside the weights."""
     facts = [VERSION, config.network.backend, config.network.precision, *(f"{number:g}" for number in constants)]
-    return EngineInfo(name, "-".join(facts), (model,), whole_face=True)
+    return EngineInfo(name, "-".join(facts), tuple(models), whole_face=True)
 
 
 def _to_network(face: np.ndarray) -> np.ndarray:

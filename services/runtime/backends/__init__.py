@@ -35,14 +35,18 @@ class Port:
 class Network:
     """What a backend runs. `build` makes the torch.nn.Module of `services.runtime.networks`.
 
+    Without `build` the weights are an ONNX file, which holds the network itself; its inputs and outputs are known by
+    their order, as exporters name them differently. `one_by_one`: it takes no batches.
+
     `single`: submodules that stay in single precision when the rest does not, because their numbers decide.
     """
 
     name: str
-    build: Callable[[], Any]
+    build: Callable[[], Any] | None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     single: tuple[str, ...] = ()
+    one_by_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class BackendConfig:
 
     backend: str = "onnxruntime"  # or torch, tensorrt
     device: str = "cpu"  # or cuda, cuda:1, ...
+    provider: str = "cuda"  # of onnxruntime on a GPU; or tensorrt, which builds engines at the start
     precision: str = "fp32"  # or fp16; torch also does bf16
     compile: bool = False  # torch: compiled, with CUDA graphs on a GPU
     threads: int = 2  # of one inference on the CPU
@@ -70,6 +75,9 @@ class BackendConfig:
         _one_of("precision", self.precision, ("fp32", "fp16", "bf16") if self.backend == "torch" else ("fp32", "fp16"))
         if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
             raise ConfigError(f"DEVICE={self.device!r} is not cpu, cuda or cuda:1")
+        _one_of("provider", self.provider, ("cuda", "tensorrt"))
+        if self.provider == "tensorrt" and (self.backend != "onnxruntime" or self.device == "cpu"):
+            raise ConfigError("PROVIDER='tensorrt' is for BACKEND='onnxruntime' with a DEVICE that is cuda")
         if self.backend == "tensorrt" and self.device == "cpu":
             raise ConfigError("BACKEND='tensorrt' needs a DEVICE that is cuda")
         for name in ("threads", "max_batch_size", "instances"):
@@ -95,8 +103,11 @@ _BACKENDS = {"onnxruntime": "OnnxRuntimeBackend", "torch": "TorchBackend", "tens
 def load_backend(network: Network, weights: Weights, config: BackendConfig) -> Backend:
     """The network on the configured backend, loaded; built first where it has to be, which can take minutes.
 
-    Raises ConfigError when the backend's packages are not installed, Refusal MODEL_MISMATCH.
+    Raises ConfigError when the backend's packages are not installed, or cannot run an ONNX file as it is; Refusal
+    MODEL_MISMATCH.
     """
+    if network.build is None and (config.backend, config.precision) != ("onnxruntime", "fp32"):
+        raise ConfigError(f"{network.name} is an ONNX file: it needs BACKEND='onnxruntime' and PRECISION='fp32'")
     if config.device != "cpu":
         os.environ.setdefault("PYTORCH_ALLOC_CONF", _ALLOCATOR)  # read when PyTorch first allocates on the device
     try:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from services.runtime.backends import BackendConfig, Network, Weights
-from services.runtime.models import models_folder
+from services.runtime.models import file_digest, models_folder
 
 _VERSION = 1  # of the networks' code and of how they are exported; other files are made anew
 _OPSET = 20
+PROFILE_SIDES = (64, 640, 2048)  # least, usual and most of a side that may vary, pixels
 _SIDE = 64  # what a side that may vary has in the example the graph is traced with
 
 
@@ -26,14 +27,35 @@ def cache_key(*facts: Any) -> str:
 
 
 def find_onnx(network: Network, weights: Weights, config: BackendConfig) -> Path:
-    """The exported file, made now unless it was made before: from then on PyTorch is not needed.
+    """The exported file, made now unless a sound one is kept: from then on PyTorch is not needed. Or the weights' own.
 
     Half precision is in the graph itself, inputs and outputs are float32. Raises Refusal MODEL_MISMATCH.
     """
+    if network.build is None:
+        return weights.path
     path = cache_folder(config) / f"{network.name}-{cache_key(network.name, weights.sha256, config.precision)}.onnx"
-    if not path.is_file():
+    record = path.with_suffix(".sha256")
+    if not path.is_file() or not record.is_file() or file_digest(path) != record.read_text():
         write_aside(path, lambda part: _export(network, weights, config.precision, part))
+        digest = file_digest(path)
+        write_aside(record, lambda part: _write_text(part, digest))
     return path
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def profile_shapes(network: Network, config: BackendConfig) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """The least, the usual and the largest shape of each input, which TensorRT builds its engines for."""
+    batches = (1, max(1, config.max_batch_size // 2), config.max_batch_size)
+    return {
+        port.name: tuple(
+            (batch, *(side if isinstance(name, str) else name for name in port.shape))
+            for batch, side in zip(batches, PROFILE_SIDES, strict=True)
+        )
+        for port in network.inputs
+    }
 
 
 def write_aside(path: Path, write: Callable[[Path], None]) -> None:
@@ -56,6 +78,7 @@ def _export(network: Network, weights: Weights, precision: str, path: Path) -> N
     from services.runtime.backends.precision import in_precision
     from services.runtime.networks.checkpoint import load_network
 
+    assert network.build is not None
     module = in_precision(load_network(network.build, weights.path), network, precision)
     ports = (*network.inputs, *network.outputs)
     axes = {

@@ -17,14 +17,20 @@ import tensorrt
 import torch
 
 from services.runtime.backends import BackendConfig, Network, Weights
-from services.runtime.backends.export import cache_folder, cache_key, find_onnx, write_aside
+from services.runtime.backends.export import (
+    PROFILE_SIDES,
+    cache_folder,
+    cache_key,
+    find_onnx,
+    profile_shapes,
+    write_aside,
+)
 from services.runtime.backends.faults import to_fault
 from services.runtime.config import ConfigError
 
 _log = structlog.get_logger("tensorrt")
 _WORKSPACE_BYTES = 2 << 30
 _DIGEST_BYTES = 32
-_SIDES = (64, 640, 2048)  # least, usual and most of a side that may vary, pixels
 
 
 class TensorRTBackend:
@@ -79,7 +85,7 @@ class TensorRTBackend:
 
     def _find_engine(self, weights: Weights, config: BackendConfig) -> Any:
         key = cache_key(
-            *(self._network.name, weights.sha256, config.precision, config.max_batch_size, _SIDES),
+            *(self._network.name, weights.sha256, config.precision, config.max_batch_size, PROFILE_SIDES),
             *(tensorrt.__version__, _device_facts(self._device)),
         )
         path = cache_folder(config) / f"{self._network.name}-{key}.engine"
@@ -114,13 +120,8 @@ class TensorRTBackend:
         builder_config = builder.create_builder_config()
         builder_config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
         profile = builder.create_optimization_profile()
-        batches = (1, max(1, config.max_batch_size // 2), config.max_batch_size)
-        for port in self._network.inputs:
-            least, usual, most = (
-                (batch, *(side if isinstance(name, str) else name for name in port.shape))
-                for batch, side in zip(batches, _SIDES, strict=True)
-            )
-            profile.set_shape(port.name, least, usual, most)
+        for name, shapes in profile_shapes(self._network, config).items():
+            profile.set_shape(name, *shapes)
         builder_config.add_optimization_profile(profile)
         timing = cache_folder(config) / f"{cache_key(tensorrt.__version__, _device_facts(self._device))}.timing"
         known = builder_config.create_timing_cache(timing.read_bytes() if timing.is_file() else b"")

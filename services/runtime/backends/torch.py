@@ -21,6 +21,7 @@ class TorchBackend:
 
     def __init__(self, network: Network, weights: Weights, config: BackendConfig) -> None:
         self._device = torch.device(config.device)
+        assert network.build is not None  # load_backend has looked
         module = in_precision(load_network(network.build, weights.path), network, config.precision)
         self._module = _channels_last(module.to(self._device))
         if self._device.type == "cpu":

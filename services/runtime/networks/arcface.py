@@ -56,11 +56,3 @@ class IResNet(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         embedding: Tensor = self.features(self.fc(self.bn2(x).flatten(1)))
         return embedding
-
-
-def iresnet50() -> IResNet:
-    return IResNet((3, 4, 14, 3))
-
-
-def iresnet100() -> IResNet:
-    return IResNet((3, 13, 30, 3))

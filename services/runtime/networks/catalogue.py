@@ -1,6 +1,6 @@
 """The networks by the names that models.toml uses, with their inputs and outputs; PyTorch is imported to build them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.runtime.backends import Backend, BackendConfig, Network, Port, Weights, load_backend
@@ -85,21 +85,45 @@ def _retinaface(body: str) -> Network:
     return Network("retinaface", build, (Port("pictures", (3, "height", "width")),), outputs)
 
 
-def _arcface(depth: int) -> Network:
+def _arcface(depth: int = 50, units: Sequence[int] = ()) -> Network:
     def build() -> Any:
-        from services.runtime.networks import arcface
+        from services.runtime.networks.arcface import IResNet
 
-        return {50: arcface.iresnet50, 100: arcface.iresnet100}[depth]()
+        first, second, third, fourth = units or _ARCFACE_UNITS[depth]
+        return IResNet((first, second, third, fourth))
 
-    if depth not in (50, 100):
+    if depth not in _ARCFACE_UNITS:
         raise KeyError(depth)
     return Network("arcface", build, (Port("face", (3, 112, 112)),), (Port("embedding", (512,)),))
 
 
+def _bisenet() -> Network:
+    def build() -> Any:
+        from services.runtime.networks.bisenet import FaceMask
+
+        return FaceMask()
+
+    return Network("bisenet", build, (Port("face", (3, 512, 512)),), (Port("mask", (512, 512)),))
+
+
+def _scrfd() -> Network:
+    """An ONNX file as InsightFace exports it with points: scores, boxes and points, each at strides 8, 16 and 32."""
+    strides = (8, 16, 32)
+    outputs = tuple(
+        Port(f"{kind}_{stride}", (f"anchors_{stride}", numbers))
+        for kind, numbers in (("score", 1), ("bbox", 4), ("kps", 10))
+        for stride in strides
+    )
+    return Network("scrfd", None, (Port("pictures", (3, "height", "width")),), outputs, one_by_one=True)
+
+
+_ARCFACE_UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}  # residual units of the four stages
 _NETWORKS: dict[str, Callable[..., Network]] = {
     "gfpgan": _gfpgan,
     "codeformer": _codeformer,
     "wav2lip": _wav2lip,
     "retinaface": _retinaface,
     "arcface": _arcface,
+    "bisenet": _bisenet,
+    "scrfd": _scrfd,
 }

@@ -11,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MEL_STEPS = 16
-MEL_BANDS = 80
-
 
 class _Conv(nn.Module):
     """Convolution, batch norm, ReLU; `residual` adds the input before the ReLU."""
@@ -37,10 +34,12 @@ class _Conv(nn.Module):
 
 
 class _Deconv(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int, padding: int, output_padding: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, padding: int, output_padding: int, kernel: int = 3
+    ) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
-            nn.ConvTranspose2d(inputs, outputs, 3, stride, padding, output_padding), nn.BatchNorm2d(outputs)
+            nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, output_padding), nn.BatchNorm2d(outputs)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +66,8 @@ def _audio_encoder(last_residuals: int) -> nn.Sequential:
 
 
 class Wav2Lip(nn.Module):
-    """`side` 96: the published network. 288: the public definition of that size, of which users train their own.
+    """`side` 96: the published network. 256: that of Linly-Talker's wav2lipv2. 288: the public definition of that
+    size, of which users train their own.
 
     Mel (B, 1, 80, 16) range -4 to 4, and faces (B, 6, side, side) range 0 to 1 - channels 0 to 2 with their lower half
     0, 3 to 5 the reference - to faces (B, 3, side, side) range 0 to 1; channels in the order BGR.
@@ -100,27 +100,33 @@ def _up(inputs: int, outputs: int, count: int, output_padding: int = 1) -> Seque
     return [_Deconv(inputs, outputs, 2, 1, output_padding), *_residuals(outputs, count)]
 
 
-def _narrow() -> Sequence[nn.Module]:
-    return [_Conv(512, 512, padding=0), _Conv(512, 512, kernel=1, padding=0)]
+def _narrow(kernel: int = 3) -> Sequence[nn.Module]:
+    return [_Conv(512, 512, kernel, padding=0), _Conv(512, 512, kernel=1, padding=0)]
 
 
 def _middle_encoder() -> list[Sequence[nn.Module]]:
-    return [_down(32, 64, 3), _down(64, 128, 2), _down(128, 256, 2), _down(256, 512, 1), _narrow()]
+    return [_down(32, 64, 3), _down(64, 128, 2), _down(128, 256, 2), _down(256, 512, 1)]
 
 
-def _first_decoder() -> list[Sequence[nn.Module]]:
-    return [[_Conv(512, 512, kernel=1, padding=0)], [_Deconv(1024, 512, 1, 0, 0), *_residuals(512, 1)]]
+def _first_decoder(kernel: int = 3) -> list[Sequence[nn.Module]]:
+    return [[_Conv(512, 512, kernel=1, padding=0)], [_Deconv(1024, 512, 1, 0, 0, kernel), *_residuals(512, 1)]]
+
+
+def _last_decoder() -> list[Sequence[nn.Module]]:
+    return [_up(1024, 512, 2), _up(768, 384, 2), _up(512, 256, 2), _up(320, 128, 2), _up(160, 64, 2)]
 
 
 _FACE_ENCODERS = {
-    96: lambda: [[_Conv(6, 16, 7, padding=3)], _down(16, 32, 2), *_middle_encoder()],
-    288: lambda: [[_Conv(6, 16, 7, padding=3)], _down(16, 32, 1, 5), _down(32, 32, 2), *_middle_encoder(), _narrow()],
+    96: lambda: [[_Conv(6, 16, 7, padding=3)], _down(16, 32, 2), *_middle_encoder(), _narrow()],
+    256: lambda: [[_Conv(6, 16, 7, padding=3)], _down(16, 32, 2), *_middle_encoder(), _down(512, 512, 1), _narrow(4)],
+    288: lambda: [
+        *([_Conv(6, 16, 7, padding=3)], _down(16, 32, 1, 5), _down(32, 32, 2)),
+        *(*_middle_encoder(), _narrow(), _narrow()),
+    ],
 }
 _FACE_DECODERS = {
-    96: lambda: [
-        *_first_decoder(),
-        *(_up(1024, 512, 2), _up(768, 384, 2), _up(512, 256, 2), _up(320, 128, 2), _up(160, 64, 2)),
-    ],
+    96: lambda: [*_first_decoder(), *_last_decoder()],
+    256: lambda: [*_first_decoder(4), _up(1024, 512, 1), *_last_decoder()],
     288: lambda: [
         *_first_decoder(),
         *(_up(1024, 512, 2, 0), _up(1024, 512, 2, 0), _up(768, 384, 2), _up(512, 256, 2)),

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch", reason="the neural group is not installed")
@@ -101,6 +102,17 @@ def test_an_exported_network_needs_no_torch_again(folder: Path, monkeypatch: pyt
     config = BackendConfig(cache=str(folder / "cache"))
     inputs = make_inputs(network, 1)
     assert np.array_equal(load_backend(network, weights, config).run(inputs)[0], opened.run(inputs)[0])
+
+
+def test_an_exported_network_that_was_damaged_is_exported_again(folder: Path) -> None:
+    network = NETWORKS["gfpgan"]
+    open_backend("onnxruntime", network, folder)
+    for path in (folder / "cache").glob("gfpgan-*.onnx"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :])
+    inputs = make_inputs(network, 1)
+    (found,), (wanted,) = open_backend("onnxruntime", network, folder).run(inputs), run_plain(network, inputs)
+    assert relative_error(found, wanted) < 1e-4
 
 
 @pytest.fixture(params=VERSIONS)
@@ -198,6 +210,64 @@ def test_a_device_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.Mo
     assert "expandable_segments:True" in os.environ["PYTORCH_ALLOC_CONF"]  # before the device is touched
 
 
+class Sessions:
+    """ONNX Runtime as it is built for GPUs: keeps what it was asked for; the CPU computes.
+
+    A file of engines named `damaged` cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self._real = onnxruntime.InferenceSession
+
+    def __call__(self, path: str, options: Any, providers: list[Any]) -> Any:
+        self.asked.append(dict(providers))
+        for _, settings in providers:
+            folder = settings.get("trt_engine_cache_path")
+            if folder and (Path(folder) / "damaged").exists():
+                raise RuntimeError("TensorRT EP failed to deserialize engine")
+        return self._real(path, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
+    made = Sessions()
+    known = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", made)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+    return made
+
+
+def test_onnxruntime_is_told_how_to_use_a_gpu(sessions: Sessions, folder: Path) -> None:
+    network = NETWORKS["gfpgan"]
+    open_backend("onnxruntime", network, folder, device="cuda:1")
+    open_backend("onnxruntime", network, folder, device="cuda:1", provider="tensorrt")
+    plain, built = sessions.asked
+    assert list(plain) == ["CUDAExecutionProvider"]
+    assert plain["CUDAExecutionProvider"]["device_id"] == 1
+    assert list(built) == [
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+    ]  # what the first cannot, the second does
+    options = built["TensorrtExecutionProvider"]
+    assert options["device_id"] == 1
+    assert options["trt_profile_min_shapes"] == "face:1x3x64x64"
+    assert options["trt_profile_opt_shapes"] == "face:2x3x64x64"
+    assert options["trt_profile_max_shapes"] == "face:4x3x64x64"
+    assert Path(options["trt_engine_cache_path"]).parent == folder / "cache"
+
+
+def test_engines_of_onnxruntime_that_cannot_be_read_are_built_anew(sessions: Sessions, folder: Path) -> None:
+    network = NETWORKS["gfpgan"]
+    open_backend("onnxruntime", network, folder, device="cuda", provider="tensorrt")
+    (kept,) = (folder / "cache").glob("gfpgan-*.trt")
+    (kept / "damaged").touch()
+    opened = open_backend("onnxruntime", network, folder, device="cuda", provider="tensorrt")
+    assert not (kept / "damaged").exists()
+    inputs = make_inputs(network, 1)
+    assert relative_error(opened.run(inputs)[0], run_plain(network, inputs)[0]) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -205,6 +275,8 @@ def test_a_device_that_is_not_there_is_told(folder: Path, monkeypatch: pytest.Mo
         ({"X_PRECISION": "int8"}, "X_PRECISION='int8' is not one of fp32, fp16"),
         ({"X_DEVICE": "tpu"}, "X_DEVICE='tpu' is not cpu"),
         ({"X_BACKEND": "tensorrt"}, "X_BACKEND='tensorrt' needs a DEVICE that is cuda"),
+        ({"X_PROVIDER": "directml"}, "X_PROVIDER='directml' is not one of cuda, tensorrt"),
+        ({"X_PROVIDER": "tensorrt"}, "X_PROVIDER='tensorrt' is for BACKEND='onnxruntime' with a DEVICE that is cuda"),
         ({"X_MAX_BATCH_SIZE": "0"}, "X_MAX_BATCH_SIZE=0 is below 1"),
         ({"X_MAX_QUEUE_DELAY": "2"}, "X_MAX_QUEUE_DELAY=2 is outside"),
     ],

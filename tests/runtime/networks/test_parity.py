@@ -1,7 +1,8 @@
 """Our networks beside the public reference implementations: the same names, the same shapes, the same numbers.
 
 expected.json holds what the references (TencentARC/GFPGAN, sczhou/CodeFormer, Rudrabha/Wav2Lip,
-primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch; PyTorch 2.13, CPU) make
+primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch,
+xinntao/facexlib, Kedreamix/Linly-Talker; PyTorch 2.13, CPU) make
 of the weights and inputs of weights.py: the number of parameters and buffers and the SHA-256 of their sorted names and
 shapes; of every output its shape, mean, deviation and 24 of its numbers, at places drawn by RandomState(7). GFPGAN ran
 with its stored noise, CodeFormer with w = 0.5 and adaptive instance normalisation, as its inference does.
@@ -18,7 +19,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the neural group is not installed")
 
-from services.runtime.networks import arcface, codeformer, gfpgan, retinaface, wav2lip  # noqa: E402
+from services.runtime.networks import bisenet, codeformer, gfpgan, retinaface, wav2lip  # noqa: E402
+from services.runtime.networks.catalogue import find_network  # noqa: E402
 from tests.runtime.networks.weights import seed_input, seed_state  # noqa: E402
 
 EXPECTED = json.loads((Path(__file__).parent / "expected.json").read_text())
@@ -30,10 +32,12 @@ NETWORKS: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     "gfpgan": (gfpgan.GFPGANv1Clean, (seed_input((1, 3, 512, 512), 1),)),
     "codeformer": (codeformer.CodeFormer, (seed_input((1, 3, 512, 512), 2), torch.tensor([0.5]))),
     "wav2lip-96": (wav2lip.Wav2Lip, (MEL, seed_input((2, 6, 96, 96), 4, 0, 1))),
+    "wav2lip-256": (lambda: wav2lip.Wav2Lip(256), (MEL, seed_input((2, 6, 256, 256), 4, 0, 1))),
     "wav2lip-288": (lambda: wav2lip.Wav2Lip(288), (MEL, seed_input((2, 6, 288, 288), 4, 0, 1))),
     "sync-expert": (wav2lip.SyncExpert, (MEL_OF_EXPERT, seed_input((2, 15, 48, 96), 6, 0, 1))),
-    "arcface-r50": (arcface.iresnet50, (FACES,)),
-    "arcface-r100": (arcface.iresnet100, (FACES,)),
+    "arcface-r50": (find_network("arcface", {"depth": 50}).build, (FACES,)),
+    "arcface-r100": (find_network("arcface", {"depth": 100}).build, (FACES,)),
+    "bisenet": (bisenet.BiSeNet, (seed_input((1, 3, 512, 512), 12),)),
     "retinaface-mobilenet": (retinaface.retinaface_mobilenet, (PICTURE,)),
     "retinaface-resnet50": (retinaface.retinaface_resnet50, (PICTURE,)),
 }

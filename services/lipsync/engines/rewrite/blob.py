@@ -24,15 +24,14 @@ _MAX_DIMENSIONS = 4
 
 
 def pack(kind: str, arrays: Mapping[str, np.ndarray]) -> bytes:
-    entries, parts = [], []
-    for name, array in arrays.items():
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        entries.append([name, little.dtype.str, list(little.shape)])
-        parts.append(little.tobytes())
-    table = json.dumps(entries).encode()
-    body = b"".join([table, *parts])
-    digest = hashlib.sha256(struct.pack("<I", len(table)) + body).digest()
-    return _HEAD.pack(MAGIC, VERSION, _KINDS[kind], digest, len(table)) + body
+    littles = {name: np.asarray(array, array.dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
+    table = json.dumps([[name, little.dtype.str, little.shape] for name, little in littles.items()]).encode()
+    hashed = hashlib.sha256(struct.pack("<I", len(table)) + table)
+    for little in littles.values():
+        hashed.update(little)
+    # One copy of what may be 64 MiB.
+    head = _HEAD.pack(MAGIC, VERSION, _KINDS[kind], hashed.digest(), len(table))
+    return b"".join([head, table, *littles.values()])
 
 
 def unpack(kind: str, blob: bytes) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from services.lipsync.engines import (
     PrepareSettings,
     Rendering,
     TrackPoint,
+    check_track,
 )
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
@@ -29,7 +30,7 @@ from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_in
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
 from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
 from services.lipsync.engines.rewrite.wish import limit_opening, wish_shapes
-from services.runtime.engine import EngineInfo, ModelInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal, attempt
 
@@ -139,13 +140,7 @@ class RewritePlanning:
         self._faces.append(faces)
 
     def finish(self) -> bytes:
-        if len(self._times) != self._frame_count:
-            raise Refusal(
-                "INVALID_BATCH",
-                f"The job has {self._frame_count} output frames and the track {len(self._times)}; send one point each.",
-                frame_count=self._frame_count,
-                points=len(self._times),
-            )
+        check_track(len(self._times), self._frame_count)
         faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
         own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
         times = np.array(self._times)
@@ -184,7 +179,7 @@ class RewriteRendering:
         self._decoded: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._lock = Lock()
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller = ANYBODY) -> list[Crop | Refusal]:
         return [attempt(self.sync, crop) for crop in crops]
 
     def sync(self, crop: Crop) -> Crop:

@@ -126,10 +126,11 @@ class LibraryBuilder:
             self._thin_out()
 
     def finish(self) -> Library:
+        """Of all that was added; the builder is empty after it, for the pictures are not to be held twice."""
         looks = self._drop_hidden()
         self._thin_out()
-        kept = sorted(self._candidates, key=lambda candidate: candidate.source_frame)
-        meshes = np.array([candidate.mesh for candidate in kept], np.float64).reshape(-1, LANDMARK_COUNT, 3)
+        kept, self._candidates = sorted(self._candidates, key=lambda candidate: candidate.source_frame), []
+        meshes = np.array([candidate.mesh for candidate in kept], np.float32).reshape(-1, LANDMARK_COUNT, 3)
         return Library(
             np.array([candidate.source_frame for candidate in kept], np.int64),
             np.clip(np.rint(meshes / _MESH_UNIT), -32768, 32767).astype(np.int16),

@@ -10,7 +10,6 @@ UPPER_INNER_LIP = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308])
 LOWER_INNER_LIP = np.array([78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308])
 UPPER_OUTER_LIP = np.array([61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291])
 LOWER_OUTER_LIP = np.array([61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291])
-MOUTH_CORNERS = (61, 291)
 EYE_CORNERS = (33, 263)  # the outer ones
 
 # Clockwise as seen, from the top of the forehead.

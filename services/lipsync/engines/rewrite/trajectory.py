@@ -10,6 +10,7 @@ from services.lipsync.engines.rewrite.fit import Range
 from services.lipsync.engines.rewrite.library import Library
 from services.lipsync.engines.rewrite.path import OWN, Wish
 from services.lipsync.engines.rewrite.shape import Measure
+from services.lipsync.engines.rewrite.smoothing import blur
 
 # A recorded mouth is moved towards the wish by this much of the gap, and so many spans of it at most.
 _MOVED = np.array([0.6, 0.2, 0.4, 0.6, 0.6, 0.0])
@@ -54,10 +55,4 @@ def mix_neighbours(own: np.ndarray, shown: list[np.ndarray | None]) -> np.ndarra
 
 def _blur(rows: np.ndarray, deviation: float) -> np.ndarray:
     """Gaussian blur over time, `deviation` in rows."""
-    reach = max(int(np.ceil(2.5 * deviation)), 1)
-    if not len(rows):
-        return rows
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(deviation, 1e-3)) ** 2)
-    padded = np.pad(rows, ((reach, reach), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=0)
-    return np.asarray(windows @ (kernel / kernel.sum()))
+    return blur(rows, max(deviation, 1e-3), reach=max(int(np.ceil(2.5 * deviation)), 1))

@@ -6,6 +6,7 @@ from services.lipsync.engines import USUAL, Expression
 from services.lipsync.engines.rewrite import voice
 from services.lipsync.engines.rewrite.fit import PersonFit, Range
 from services.lipsync.engines.rewrite.shape import Measure
+from services.lipsync.engines.rewrite.smoothing import around, bell, blur
 
 _MOST_SMOOTHING = 0.11  # seconds, standard deviation of the blur of the wanted shape over time
 _AT_REST = 0.1  # spans of opening above rest up to which the frame's own mouth passes for closed
@@ -56,10 +57,10 @@ def press_lips(measures: np.ndarray, closing: np.ndarray, known: Range, strength
     `closing` (n,): Answer.closing. A net that hedges between open and closed half closes at m, b and p; lips do not.
     """
     reach = round(_REACH * voice.MOUTH_RATE)
-    peaks = closing == _around(np.pad(closing, 1, mode="edge"), 1).max(axis=1)
+    peaks = closing == around(np.pad(closing, 1, mode="edge"), 1).max(axis=1)
     begin, wholly = _CLOSING
     share = peaks * np.clip((2 * strength * closing - begin) / (wholly - begin), 0, 1)
-    pull = (_around(np.pad(share, reach), reach) * _bell(reach, _PRESSED * voice.MOUTH_RATE)).max(axis=1)[:, None]
+    pull = (around(np.pad(share, reach), reach) * bell(reach, _PRESSED * voice.MOUTH_RATE)).max(axis=1)[:, None]
     pressed = measures.copy()
     pressed[:, _PRESSING] -= pull * np.maximum(measures - known.rest, 0)[:, _PRESSING]
     return pressed
@@ -67,20 +68,5 @@ def press_lips(measures: np.ndarray, closing: np.ndarray, known: Range, strength
 
 def smooth_over_time(measures: np.ndarray, smoothing: float) -> np.ndarray:
     """Gaussian blur of rows MOUTH_RATE a second; none for 0, the most for 1."""
-    spread = smoothing * _MOST_SMOOTHING * voice.MOUTH_RATE
-    furthest = round(3 * spread)
-    if not furthest:
-        return measures
-    kernel = _bell(furthest, spread)
-    padded = np.pad(measures, ((furthest, furthest), (0, 0)), mode="edge")
-    return np.asarray(_around(padded, furthest) @ (kernel / kernel.sum()))
-
-
-def _around(padded: np.ndarray, reach: int) -> np.ndarray:
-    """What lies up to `reach` steps either side of each, along a new last axis."""
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
-
-
-def _bell(reach: int, spread: float) -> np.ndarray:
-    """Gaussian of height 1. (2 reach + 1,)"""
-    return np.asarray(np.exp(-0.5 * (np.arange(-reach, reach + 1) / spread) ** 2))
+    deviation = smoothing * _MOST_SMOOTHING * voice.MOUTH_RATE
+    return blur(measures, deviation, reach=round(3 * deviation))

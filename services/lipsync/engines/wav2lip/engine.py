@@ -16,6 +16,7 @@ from services.lipsync.engines import (
     PrepareSettings,
     Rendering,
     TrackPoint,
+    check_track,
 )
 from services.lipsync.engines.rewrite import blob
 from services.lipsync.engines.rewrite.engine import is_mesh, pass_through
@@ -23,7 +24,7 @@ from services.lipsync.engines.rewrite.match import RewriteMatching
 from services.lipsync.engines.wav2lip import mel as spectrogram
 from services.lipsync.engines.wav2lip.face import find_box, lay_back, make_mask, smooth_boxes, to_network
 from services.runtime.batching import Batcher
-from services.runtime.engine import EngineInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.networks.catalogue import find_network, load_model, model_options
 from services.runtime.refusal import Refusal
@@ -62,7 +63,8 @@ def load_wav2lip(config: LipsyncConfig) -> Wav2LipEngine:
     backend, info = load_model(model, "wav2lip", network, config.allow_noncommercial)
     side = int(find_network("wav2lip", model_options(model)).inputs[1].shape[1])
     batcher = Batcher(backend, network)
-    batcher.run([[np.zeros((1, 80, 16), np.float32), np.zeros((6, side, side), np.float32)]])  # warmed
+    shapes = ((1, spectrogram.BANDS, spectrogram.WINDOW_STEPS), (6, side, side))
+    batcher.run([[np.zeros(shape, np.float32) for shape in shapes]])  # warmed
     version = "-".join([VERSION, network.backend, network.precision])
     return Wav2LipEngine(EngineInfo("wav2lip", version, (info,), whole_face=True), batcher, side)
 
@@ -99,13 +101,7 @@ class Wav2LipPlanning:
             self._boxes.append(find_box(mesh) if mesh is not None and seen else np.full(4, np.nan, np.float32))
 
     def finish(self) -> bytes:
-        if len(self._times) != self._frame_count:
-            raise Refusal(
-                "INVALID_BATCH",
-                f"The job has {self._frame_count} output frames and the track {len(self._times)}; send one point each.",
-                frame_count=self._frame_count,
-                points=len(self._times),
-            )
+        check_track(len(self._times), self._frame_count)
         speech = np.concatenate(self._speech) if self._speech else np.zeros(0, np.float32)
         least = spectrogram.HOP * spectrogram.WINDOW_STEPS
         mel = spectrogram.make_mel(np.pad(speech, (0, max(least - len(speech), 0))))
@@ -135,12 +131,12 @@ class Wav2LipRendering:
             blob.refuse("plan", "its windows lie outside its speech")
         self._batcher, self._side, self._padding = batcher, side, padding
 
-    def sync_batch(self, crops: Sequence[Crop]) -> list[Crop | Refusal]:
+    def sync_batch(self, crops: Sequence[Crop], caller: Caller = ANYBODY) -> list[Crop | Refusal]:
         """All faces of the batch in one go, together with those of other streams."""
         answers: list[Crop | Refusal] = [self._refuse_or_pass(crop) for crop in crops]
         spoken = [place for place, crop in enumerate(crops) if self._is_spoken(crop)]
         items = [self._to_items(crops[place]) for place in spoken]
-        for place, (output,) in zip(spoken, self._batcher.run(items, owner=str(id(self))), strict=True):
+        for place, (output,) in zip(spoken, self._batcher.run(items, caller), strict=True):
             answers[place] = self._finish(crops[place], output)
         return answers
 
