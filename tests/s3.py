@@ -48,7 +48,7 @@ class S3Server:
 
     def new_bucket(self, name: str) -> str:
         """Its address."""
-        connection = http.client.HTTPConnection(self._filer, timeout=10)
+        connection = http.client.HTTPConnection(self._filer, timeout=60)
         with contextlib.closing(connection):
             connection.request("POST", f"/buckets/{name}/")  # with a content type it would be an upload
             status = connection.getresponse().status
