@@ -30,7 +30,7 @@ _NUMBERS = (
 )
 _WORDS = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine", "hardware"),
+    *("lipsync_engine", "restorer_engine", "hardware", "output_uri"),
 )
 
 
@@ -207,6 +207,10 @@ def from_estimate(message: orchestrator_pb2.EstimateJobResponse) -> types.Estima
         jobs_ahead=message.jobs_ahead,
         measured_jobs=message.measured_jobs,
     )
+
+
+def from_signed(message: orchestrator_pb2.GenerateDownloadUrlResponse) -> types.SignedUrl:
+    return types.SignedUrl(message.url, _from_timestamp(message.expire_time))
 
 
 def from_preview(message: orchestrator_pb2.PreviewJobResponse) -> types.Preview:

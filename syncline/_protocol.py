@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -121,6 +122,12 @@ def list_jobs(page_token: str, states: Iterable[types.JobState | str], tenant: s
 def import_asset(uri: str) -> Question[types.Asset]:
     request = pb.ImportAssetRequest(uri=uri)
     return Question("ImportAsset", request, lambda response: _convert.from_asset(response.asset), seconds=3600.0)
+
+
+def generate_url(asset: types.Asset, seconds: float) -> Question[types.SignedUrl]:
+    request = pb.GenerateDownloadUrlRequest(digest=asset.digest)
+    request.ttl.FromTimedelta(timedelta(seconds=seconds))
+    return Question("GenerateDownloadUrl", request, _convert.from_signed)
 
 
 def inspect_asset(asset: types.Asset | str, speech: types.Asset | str | None) -> Question[types.MediaInfo]:

@@ -42,6 +42,7 @@ from syncline.types import (
     Options,
     Person,
     Preview,
+    SignedUrl,
     Speaker,
     Tls,
 )
@@ -86,7 +87,7 @@ class Client:
         return self._retry_stream(upload.may_retry, self._converse, upload)
 
     def import_asset(self, uri: str) -> Asset:
-        """Has the server fetch a file by itself: "https://host/path" or "file:path", as its configuration allows."""
+        """Has the server fetch a file by itself, as its configuration allows: https:, s3:, gs:, az: or "file:path"."""
         return self._ask(_protocol.import_asset(uri))
 
     def create_job(
@@ -183,6 +184,13 @@ class Client:
             self._fetch(Arriving(_protocol.result_of(self._latest(job)), target.file), on_progress)
             target.keep()
         return target.path
+
+    def download_url(self, job: Job | str, seconds: float = 3600.0) -> SignedUrl:
+        """An address at which anyone can fetch a done job's video by HTTP for so long: 60 seconds to 7 days.
+
+        Raises as `download`, and UrlUnavailable when the server keeps its files in a folder.
+        """
+        return self._ask(_protocol.generate_url(_protocol.result_of(self._latest(job)), seconds))
 
     def report(self, job: Job | str) -> dict[str, Any]:
         """What was done, as the report of a done job has it. Raises as `download`."""

@@ -17,6 +17,7 @@
     │   ├── InvalidBatch            a batch's size, shape or pixel format does not fit its stream
     │   ├── OutOfOrder              a stream's message came before or after its turn
     │   ├── SourceForbidden         the server may not use that path or address
+    │   ├── OutputForbidden         the server may not write to that address
     │   └── ChecksumMismatch        bytes do not have the digest they were announced with
     ├── NotFound                    NOT_FOUND
     │   ├── AssetNotFound
@@ -30,6 +31,7 @@
     │   ├── JobNotEnded             the job waits or runs: cancel it first
     │   ├── JobDone                 the job is done: there is nothing to try again
     │   ├── NoWebhook               nobody is told of the job
+    │   ├── UrlUnavailable          the store gives no addresses for its files
     │   ├── ModelMissing            a model file is not there; `make models` fetches it
     │   ├── ModelAltered            a model file does not have its SHA-256; `make models` fetches it again
     │   ├── ModelMismatch           a model file holds another network's weights, or none
@@ -151,6 +153,10 @@ class SourceForbidden(InvalidInput):
     """The server may not use that path or address."""
 
 
+class OutputForbidden(InvalidInput):
+    """The server may not write to that address."""
+
+
 class ChecksumMismatch(InvalidInput):
     """Bytes do not have the digest they were announced with."""
 
@@ -201,6 +207,10 @@ class JobNotEnded(FailedPrecondition):
 
 class JobDone(FailedPrecondition):
     """The job is done: there is nothing to try again."""
+
+
+class UrlUnavailable(FailedPrecondition):
+    """The store gives no addresses for its files."""
 
 
 class NoWebhook(FailedPrecondition):

@@ -146,6 +146,7 @@ class Options(TypedDict, total=False):
     background_gain: float | None
     source_gain: float | None
     normalize: bool | None
+    output_uri: str | None
     hardware: Literal["auto", "off"] | None
 
 
@@ -189,6 +190,15 @@ class JobOptions:
     source_gain: float | None = None  # decibels at which the video's own sound plays under the speech
     normalize: bool | None = None  # the video's standard mezzanine is made first
     hardware: str | None = None  # auto or off: whether a graphics card's encoder may be taken
+    output_uri: str | None = None  # s3://bucket/prefix below which the result is written besides
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    """Whoever has it can read the file until it expires."""
+
+    url: str
+    expire_time: datetime
 
 
 @dataclass(frozen=True, slots=True)

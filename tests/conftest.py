@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import HOW, Postgres, find_programs, running
+from tests.s3 import S3Server
+from tests.s3 import running as s3_running
 
 # On a busy machine drawing takes long and no example keeps a deadline: neither says anything about the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +30,15 @@ def postgres() -> Iterator[Postgres]:
     if find_programs() is None:
         pytest.skip(HOW)
     with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server for all tests that want one, and its credentials where the services look for them."""
+    with s3_running(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
         yield server
 
 

@@ -34,6 +34,15 @@ COMMON = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "the OpenTelemetry collector that spans go to, by gRPC"),
     "OTEL_TRACES_SAMPLER": ("parentbased_always_on", "which traces are recorded, as OpenTelemetry defines"),
 }
+BUCKETS = {
+    "AWS_REGION": (
+        "us-east-1",
+        "of `s3://` buckets; credentials are the other `AWS_...` variables that Amazon's tools read",
+    ),
+    "AWS_ENDPOINT_URL": ("Amazon's", "the S3 server of `s3://` buckets; `http://` is allowed here"),
+    "GOOGLE_APPLICATION_CREDENTIALS": ("the instance's identity", "the file of credentials for `gs://` buckets"),
+    "AZURE_STORAGE_ACCOUNT_NAME": ("", "of `az://` containers; credentials are the other `AZURE_...` variables"),
+}
 CLIENT = {
     "SYNCLINE_SERVER": ("", "HOST:PORT that the command line speaks to; without it, `run` starts its own services"),
     "SYNCLINE_TENANT": ("", "on whose behalf the command line asks"),
@@ -55,7 +64,11 @@ def page() -> str:
         lines += [f"### {service}", "", "| variable | default | meaning |", "|---|---|---|"]
         lines += [f"| `{name}` | {_code(default)} | {meaning} |" for name, default, meaning in variables(service)]
         lines.append("")
-    for title, rows in (("every service", COMMON), ("the command line", CLIENT)):
+    for title, rows in (
+        ("every service", COMMON),
+        ("orchestrator and decoder, for buckets", BUCKETS),
+        ("the command line", CLIENT),
+    ):
         lines += [f"### {title}", "", "| variable | default | meaning |", "|---|---|---|"]
         lines += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in rows.items()]
         lines.append("")

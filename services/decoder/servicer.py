@@ -12,6 +12,7 @@ import grpc
 from services.decoder.convert import from_facts
 from services.decoder.engines import Engine
 from services.decoder.outlet import FrameOutlet
+from services.runtime.bucket_cache import BucketCache
 from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import (
     from_engine_info,
@@ -37,9 +38,11 @@ _MAX_CREDITS = 16
 class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
     service_name = "syncline.v1.DecoderService"
 
-    def __init__(self, engine: Engine, store: Path) -> None:
+    def __init__(self, engine: Engine, store: Path, cache: BucketCache | None = None) -> None:
+        """`store`: folder of the artifacts; of a bucket, `cache` brings them there."""
         self._engine = engine
         self._store = store
+        self._cache = cache
 
     def register(self, server: grpc.aio.Server) -> None:
         decoder_pb2_grpc.add_DecoderServiceServicer_to_server(self, server)
@@ -50,7 +53,8 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
         return pb.DecoderServiceGetCapabilitiesResponse(engines=[from_engine_info(self._engine.info)])
 
     async def Inspect(self, request: pb.InspectRequest, context: grpc.aio.ServicerContext) -> pb.InspectResponse:
-        facts = await in_thread(self._engine.inspect, self._path_of(request.source))
+        path = await in_thread(self._path_of, request.source)
+        facts = await in_thread(self._engine.inspect, path)
         return pb.InspectResponse(info=from_facts(facts))
 
     async def DecodeFrames(
@@ -63,7 +67,7 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
         credits = wanted.credits if wanted.HasField("credits") else 2
         if not 1 <= credits <= _MAX_CREDITS:
             raise Refusal("INVALID_OPTION", f"credits is {credits}; the range is 1 to {_MAX_CREDITS}", field="credits")
-        path = self._path_of(wanted.source)
+        path = await in_thread(self._path_of, wanted.source)
         start, end = to_fraction(wanted.start), to_fraction(wanted.end)
         stream = await in_thread(self._engine.decode_frames, path, start, end)
         if stream.format.frame_bytes > _MAX_FRAME_BYTES:
@@ -92,7 +96,8 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
     ) -> AsyncIterator[Any]:
         rate = _in_range("sample_rate", request, 8000, 192000)
         channels = _in_range("channels", request, 1, 8)
-        blocks = await in_thread(self._engine.decode_audio, self._path_of(request.source), rate, channels)
+        path = await in_thread(self._path_of, request.source)
+        blocks = await in_thread(self._engine.decode_audio, path, rate, channels)
         sequence = items = 0
         while (block := await in_thread(next, blocks, None)) is not None:
             chunk, payload = from_samples(sequence, block.samples, block.sample_rate, block.first_sample)
@@ -104,8 +109,9 @@ class DecoderServicer(Plain, decoder_pb2_grpc.DecoderServiceServicer):
         """Where the artifact store keeps an asset: assets/ab/abcd..."""
         if not _DIGEST.fullmatch(source):
             raise Refusal("INVALID_NAME", "a source is the SHA-256 of an asset: 64 lower-case hexadecimal digits")
-        path = self._store / "assets" / source[:2] / source
-        if not path.is_file():
+        name = f"assets/{source[:2]}/{source}"
+        path = self._cache.find(name, source) if self._cache else self._store / name
+        if path is None or not path.is_file():
             raise Refusal("ASSET_NOT_FOUND", f"no asset {source} in the store", digest=source)
         return path
 

@@ -86,7 +86,10 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
     shape = (len(faces.frame), LANDMARK_COUNT, 3)
     meshes: np.ndarray = np.zeros(shape, np.float32)
     if len(faces.frame):
-        meshes = np.memmap(artifacts.artifact_path("meshes", key), np.float32, "r", shape=shape)
+        path = artifacts.artifact_path("meshes", key)
+        if not path.is_file():  # cleaned up before its other half
+            return None
+        meshes = np.memmap(path, np.float32, "r", shape=shape)
     width, height, pixel_format, color = about["format"]
     frame_format = FrameFormat(width, height, PixelFormat(pixel_format), Color(*color))
     time_base, engines, measure = Fraction(about["time_base"]), about["engines"], MEASURES[about["measure"]]
@@ -132,9 +135,9 @@ async def analyse(
             for first, last in stretches:
                 await _look_again(stages, source, metadata, whole, second, (first, last), reader.time_base, end)
         rows = await in_thread(_merge, whole, second, stretches, (first_path, second_path), mesh_path)
-        artifacts.adopt_artifact("meshes", key, mesh_path)
+        await in_thread(artifacts.adopt_artifact, "meshes", key, mesh_path)
     await in_thread(_store, artifacts, key, about, whole, rows, {**whole.looks, **second.looks})
-    analysis = load_analysis(artifacts, key)
+    analysis = await in_thread(load_analysis, artifacts, key)
     assert analysis is not None
     return analysis
 

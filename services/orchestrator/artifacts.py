@@ -8,7 +8,6 @@
 Nothing a client sends becomes a path: digests are checked to be digests, keys are hashed.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,9 +17,9 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from services.runtime.files import Asset, hash_file, publish_file, refuse_full_disk, write_file
 from services.runtime.refusal import Refusal
 
 CHUNK_BYTES = 1 << 20
@@ -30,63 +29,15 @@ GRACE_SECONDS = (
 )
 SCRATCH_SECONDS = 60  # between creating a scratch file and locking it lies less than this
 
-# What a network's file system says while its server is away.
-_GONE = {errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENODEV}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """A file in the store: its SHA-256 and its size in bytes."""
-
-    digest: str
-    size: int
-
-
-def hash_file(path: Path) -> Asset:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Asset(digest, file.tell())
-
-
-def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    with path.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-
-
-@contextmanager
-def refuse_full_disk() -> Iterator[None]:
-    """Turns "no space left", of the system or of FFmpeg, into DISK_FULL, and a disk that went away into its like."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _GONE:
-            raise Refusal("SERVICE_UNAVAILABLE", f"The store's disk cannot be reached: {error.strerror}.") from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise Refusal("DISK_FULL", "The store's disk is full: free some space, then try again.") from error
-
-
-def publish_file(path: Path, target: Path) -> None:
-    """Moves a written file to where readers look, so that after a crash it is there whole or not at all."""
-    sync_path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(target)
-    sync_path(target.parent)
-
-
-def sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class ArtifactStore:
-    """Any number of processes may share one folder. All methods may block."""
+    """Any number of processes may share one folder. All methods may block.
+
+    `BucketArtifacts` keeps the same files in a bucket, and the folder as copies of some of them.
+    """
 
     def __init__(self, root: Path, free_bytes: int = 0) -> None:
         self._root = root
@@ -99,10 +50,17 @@ class ArtifactStore:
 
     def path_of(self, digest: str) -> Path:
         """Where the asset lies. Raises Refusal INVALID_NAME, ASSET_NOT_FOUND."""
-        path = self._asset_path(digest)
-        if not path.is_file():
-            raise Refusal("ASSET_NOT_FOUND", f"No asset {digest} is stored: upload it first.", digest=digest)
+        path = self._find(asset_name(digest), digest)
+        if path is None:
+            raise _not_stored(digest)
         return path
+
+    def get_asset(self, digest: str) -> Asset:
+        """Raises Refusal INVALID_NAME, ASSET_NOT_FOUND."""
+        asset = self.find_asset(digest)
+        if asset is None:
+            raise _not_stored(digest)
+        return asset
 
     def find_asset(self, digest: str) -> Asset | None:
         path = self._asset_path(digest)
@@ -117,12 +75,7 @@ class ArtifactStore:
     def adopt(self, path: Path) -> Asset:
         """Moves a finished file of the same disk into the store, under its digest."""
         asset = hash_file(path)
-        with refuse_full_disk():
-            if self.find_asset(asset.digest) == asset:
-                os.utime(self._asset_path(asset.digest))
-                path.unlink()
-            else:
-                publish_file(path, self._asset_path(asset.digest))
+        self._keep(path, asset)
         return asset
 
     def read(self, digest: str, offset: int = 0, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -131,6 +84,12 @@ class ArtifactStore:
             file.seek(offset)
             while chunk := file.read(chunk_bytes):
                 yield chunk
+
+    def sign(self, digest: str, seconds: float) -> str:
+        """An address at which anyone can read the asset for so long. Raises Refusal URL_UNAVAILABLE, as get_asset."""
+        self.get_asset(digest)
+        message = "This server keeps its files in a folder, which has no addresses: download the asset instead."
+        raise Refusal("URL_UNAVAILABLE", message, digest=digest)
 
     def check_room(self, size: int = 0) -> None:
         """Raises Refusal DISK_FULL when so many bytes more would leave less free than shall be."""
@@ -141,9 +100,11 @@ class ArtifactStore:
 
     def open_upload(self, digest: str, size: int) -> "Upload":
         """An upload of the asset, at the first byte still wanted. Raises as check_room."""
-        if self.find_asset(digest) is None:
+        there = self.find_asset(digest) is not None
+        if not there:
             self.check_room(size)
-        return Upload(Asset(digest, size), self._asset_path(digest), self._root / "uploads" / f"{digest}.part")
+        part = self._root / "uploads" / f"{digest}.part"
+        return Upload(Asset(digest, size), self._asset_path(digest), part, self._keep, there)
 
     # Artifacts
 
@@ -152,25 +113,21 @@ class ArtifactStore:
 
         Asking counts as using it.
         """
-        if not _KIND.fullmatch(kind):
-            raise ValueError(f"{kind!r} is not a kind of artifact")
-        path = self._root / "artifacts" / kind / hashlib.sha256(key.encode()).hexdigest()
-        with suppress(FileNotFoundError):
-            os.utime(path)
-        return path
+        name = _artifact_name(kind, key)
+        return self._find(name) or self._root / name
 
     def put_artifact(self, kind: str, key: str, chunks: Iterable[bytes | memoryview]) -> Asset:
         """Writes the artifact, whole or not at all; one that is there is replaced."""
         with self.scratch() as path:
             write_file(path, chunks)
             asset = hash_file(path)
-            publish_file(path, self.artifact_path(kind, key))
+            self._publish(path, _artifact_name(kind, key), asset.digest)
         return asset
 
     def adopt_artifact(self, kind: str, key: str, path: Path) -> None:
         """Moves a finished file of the same disk to where the artifact lies."""
         with refuse_full_disk():
-            publish_file(path, self.artifact_path(kind, key))
+            self._publish(path, _artifact_name(kind, key))
 
     def get_artifact(self, kind: str, key: str) -> bytes | None:
         try:
@@ -214,10 +171,31 @@ class ArtifactStore:
         live = set(find_live())
         return {digest for digest, path in old.items() if digest not in live and _remove_older(path, now - grace)}
 
+    def _find(self, name: str, digest: str = "") -> Path | None:
+        """Where the file of that name lies, if it does. `digest`: its SHA-256, where that is known.
+
+        Asking for an artifact counts as using it.
+        """
+        path = self._root / name
+        if not digest:
+            with suppress(FileNotFoundError):
+                os.utime(path)
+        return path if path.is_file() else None
+
+    def _publish(self, path: Path, name: str, digest: str = "") -> None:
+        publish_file(path, self._root / name)
+
+    def _keep(self, path: Path, asset: Asset) -> None:
+        """Moves a file whose digest was checked to where assets lie."""
+        with refuse_full_disk():
+            if self.find_asset(asset.digest) == asset:
+                os.utime(self._asset_path(asset.digest))
+                path.unlink()
+            else:
+                self._publish(path, asset_name(asset.digest), asset.digest)
+
     def _asset_path(self, digest: str) -> Path:
-        if not _DIGEST.fullmatch(digest):
-            raise Refusal("INVALID_NAME", f"{digest[:80]!r} is not a digest: 64 lower-case hexadecimal digits.")
-        return self._root / "assets" / digest[:2] / digest
+        return self._root / asset_name(digest)
 
     def _sweep(self) -> None:
         """Removes what killed processes left half written, and uploads given up."""
@@ -231,6 +209,23 @@ class ArtifactStore:
             with suppress(FileNotFoundError):
                 if now - path.stat().st_mtime > UPLOAD_SECONDS:
                     path.unlink()
+
+
+def asset_name(digest: str) -> str:
+    """Raises Refusal INVALID_NAME."""
+    if not _DIGEST.fullmatch(digest):
+        raise Refusal("INVALID_NAME", f"{digest[:80]!r} is not a digest: 64 lower-case hexadecimal digits.")
+    return f"assets/{digest[:2]}/{digest}"
+
+
+def _artifact_name(kind: str, key: str) -> str:
+    if not _KIND.fullmatch(kind):
+        raise ValueError(f"{kind!r} is not a kind of artifact")
+    return f"artifacts/{kind}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _not_stored(digest: str) -> Refusal:
+    return Refusal("ASSET_NOT_FOUND", f"No asset {digest} is stored: upload it first.", digest=digest)
 
 
 def _is_older(path: Path, instant: float) -> bool:
@@ -252,11 +247,14 @@ def _remove_older(path: Path, instant: float) -> bool:
 class Upload:
     """An asset on its way in: append the bytes from `offset` on, in order, then finish."""
 
-    def __init__(self, asset: Asset, path: Path, part: Path) -> None:
+    def __init__(self, asset: Asset, path: Path, part: Path, keep: Callable[[Path, Asset], None], there: bool) -> None:
+        """`path`: where it will lie; `part`: until then; `keep` moves it there; `there`: it is stored already."""
         self._asset = asset
         self._path = path
         self._part = part
-        self.offset = asset.size if path.is_file() else self._part_size()
+        self._keep = keep
+        self._there = there
+        self.offset = asset.size if there else self._part_size()
 
     def append(self, chunk: bytes | memoryview) -> None:
         """The next bytes. Two uploads of one digest may run at once; they fill one file.
@@ -279,7 +277,7 @@ class Upload:
 
     def finish(self) -> Asset:
         """Stores the file. Raises Refusal CHECKSUM_MISMATCH when it is not the one announced; its bytes are dropped."""
-        if self._path.is_file():
+        if self._there or self._path.is_file():
             self._part.unlink(missing_ok=True)
             return self._asset
         self._part.touch()
@@ -293,8 +291,7 @@ class Upload:
                 self._part.unlink(missing_ok=True)
                 message = f"The {found.size} bytes that came have digest {found.digest}: upload the file again."
                 raise Refusal("CHECKSUM_MISMATCH", message, digest=self._asset.digest, found_digest=found.digest)
-            with refuse_full_disk():
-                publish_file(self._part, self._path)
+            self._keep(self._part, self._asset)
         return self._asset
 
     def _part_size(self) -> int:

@@ -1,11 +1,12 @@
 """Files in and out, on the wire."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import grpc
 
 from services.orchestrator.artifacts import ArtifactStore, Upload
-from services.orchestrator.convert import from_asset, to_mezzanine, to_tenant
+from services.orchestrator.convert import from_asset, to_mezzanine, to_tenant, to_ttl
 from services.orchestrator.importing import ImportRules, import_asset
 from services.orchestrator.inspecting import inspect_asset
 from services.orchestrator.mezzanine import find_mezzanine
@@ -33,7 +34,7 @@ class AssetCalls:
         wanted, tenant = first.open.asset, to_tenant(context)
         if wanted.size_bytes == 0:
             raise Refusal("NOT_MEDIA", "the file is empty", digest=wanted.digest)
-        if self._artifacts.find_asset(wanted.digest) is None:
+        if await in_thread(self._artifacts.find_asset, wanted.digest) is None:
             await in_thread(self._store.check_room, tenant, wanted.size_bytes)
         upload = await in_thread(self._artifacts.open_upload, wanted.digest, wanted.size_bytes)
         yield pb.UploadAssetResponse(opened=pb.UploadAssetOpened(offset=upload.offset))
@@ -54,14 +55,22 @@ class AssetCalls:
     async def DownloadAsset(
         self, request: pb.DownloadAssetRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.DownloadAssetResponse]:
-        path = self._artifacts.path_of(request.digest)
-        size = path.stat().st_size
+        size = (await in_thread(self._artifacts.get_asset, request.digest)).size
         if request.offset > size:
             raise Refusal("INVALID_OPTION", f"offset is {request.offset}; the asset has {size} bytes", field="offset")
         yield pb.DownloadAssetResponse(size_bytes=size)
         chunks = self._artifacts.read(request.digest, request.offset)
         while chunk := await in_thread(next, chunks, b""):
             yield pb.DownloadAssetResponse(size_bytes=size, data=chunk)
+
+    async def GenerateDownloadUrl(
+        self, request: pb.GenerateDownloadUrlRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GenerateDownloadUrlResponse:
+        seconds, now = to_ttl(request), datetime.now(UTC)
+        url = await in_thread(self._artifacts.sign, request.digest, seconds)
+        response = pb.GenerateDownloadUrlResponse(url=url)
+        response.expire_time.FromDatetime(now + timedelta(seconds=seconds))
+        return response
 
     async def InspectAsset(
         self, request: pb.InspectAssetRequest, context: grpc.aio.ServicerContext

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.artifacts import ArtifactStore, Asset
 from services.orchestrator.cast_report import report_faces
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.idle import NOT_A_PHOTO
 from services.orchestrator.leases import tell, while_held
 from services.orchestrator.making import Making, digest_of
@@ -32,6 +33,7 @@ class JobRun:
     store: JobStore
     artifacts: ArtifactStore
     stages: Stages
+    deliveries: Deliveries
     owner: str
     lease_seconds: float
     segment_seconds: Fraction
@@ -67,7 +69,8 @@ class JobRun:
         with timed(seconds, "assemble"):
             self.progress.enter(Phase.ASSEMBLE, render.timeline.frame_count)
             segments = await tell(self.store.list_segments, self.job.id)
-            paths = [self.artifacts.path_of(segment.result.digest) for segment in segments if segment.result]
+            finished = [segment.result.digest for segment in segments if segment.result]
+            paths = await in_thread(lambda: [self.artifacts.path_of(digest) for digest in finished])
             result = await making.assemble(known, paths)
         options = making.options
         notes = [NOT_A_PHOTO] if options.idle_motion and not known.is_photo else []
@@ -79,7 +82,17 @@ class JobRun:
         )
         document = json.dumps(report, indent=2, ensure_ascii=False).encode()
         report_asset = await in_thread(self.artifacts.put, [document])
+        if options.output_uri is not None:
+            await self._deliver(options.output_uri, options.container, result, report_asset)
         await tell(self.store.finish_job, self.lease, result, report_asset)
+
+    async def _deliver(self, uri: str, container: str, result: Asset, report: Asset) -> None:
+        """The video last: where it is, its report is."""
+        name = f"{self.job.id}.{container}"
+        for asset, target in ((report, f"{self.job.id}.report.json"), (result, name)):
+            path = await in_thread(self.artifacts.path_of, asset.digest)
+            await in_thread(self.deliveries.deliver, uri, target, path, asset.digest)
+        await self._note(f"The video was written to {uri.rstrip('/')}/{name}.")
 
     async def help(self, segment: SegmentRecord) -> None:
         """Renders a segment, on which `lease` is, of a job that another leads; then others while there are any.

@@ -4,6 +4,8 @@ import grpc
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import from_batch, to_batch_id, to_new_job, to_tenant
+from services.orchestrator.delivering import Deliveries
+from services.orchestrator.records import NewJob
 from services.orchestrator.store import JobStore
 from services.orchestrator.webhook import WebhookRules
 from services.runtime.refusal import Refusal
@@ -16,7 +18,16 @@ _MAX_BATCH = 1000  # jobs
 class BatchCalls:
     _store: JobStore
     _artifacts: ArtifactStore
+    _deliveries: Deliveries
     _webhooks: WebhookRules
+
+    async def _check_new(self, job: NewJob) -> None:
+        """Raises Refusal ASSET_NOT_FOUND, and SOURCE_FORBIDDEN or OUTPUT_FORBIDDEN for addresses."""
+        for digest in job.assets:
+            await in_thread(self._artifacts.get_asset, digest)
+        self._webhooks.check(job.webhook)
+        if uri := job.options["output_uri"]:
+            self._deliveries.check(uri)
 
     async def CreateBatch(
         self, request: pb.CreateBatchRequest, context: grpc.aio.ServicerContext
@@ -28,9 +39,7 @@ class BatchCalls:
         for number, wanted in enumerate(request.jobs):
             try:
                 jobs.append(to_new_job(wanted, tenant))
-                self._webhooks.check(jobs[-1].webhook)
-                for digest in jobs[-1].assets:
-                    self._artifacts.path_of(digest)
+                await self._check_new(jobs[-1])
             except Refusal as refusal:
                 message, about = f"job {number} of the batch: {refusal.message}", {**refusal.metadata, "item": number}
                 raise Refusal(refusal.reason, message, **about) from refusal

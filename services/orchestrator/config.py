@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.importing import ImportRules
 from services.orchestrator.records import Limits
 from services.orchestrator.webhook import WebhookRules
+from services.runtime.buckets import Address, parse_address
 from services.runtime.config import ConfigError, ServerConfig
 from services.runtime.tls import ClientKeys
 
@@ -13,6 +15,10 @@ from services.runtime.tls import ClientKeys
 @dataclass(frozen=True)
 class OrchestratorConfig:
     store: Path  # folder of the artifacts, and of the job database unless `database` says otherwise
+    # Bucket of the artifacts, for several hosts: "s3://name/prefix", "gs://name", "az://container"; empty: none. The
+    # folder then holds copies. Endpoint and credentials are in AWS_..., GOOGLE_... or AZURE_... variables.
+    artifacts: str = ""
+    cache_bytes: int = 50 << 30  # about how large the copies of what is in the bucket may grow
     database: str = ""  # SQLAlchemy URL; default: jobs.db in `store`
     roles: str = "api,worker"  # one of them, or both: serves clients; makes videos
     # Where the stage's replicas are: "host:port", several separated by commas, "dns:host:port" for every address of a
@@ -31,7 +37,9 @@ class OrchestratorConfig:
     turn_seconds: float = 10.0  # of rendering, after which a job lets another one that waits go first
     import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none
     import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
+    import_buckets: str = ""  # what clients may name of buckets: "s3://footage,gs://news/public"; empty: nothing
     import_bytes: int = 20 << 30  # most that one import may have
+    output_buckets: str = ""  # where jobs may write their videos: "s3://results,s3://cdn/videos"; empty: nowhere
     webhook: str = ""  # address that is told of every change of a job's state; empty: none
     webhook_hosts: str = ""  # of the https addresses that jobs may name to be told instead; as import_hosts
     webhook_secret: str = ""  # what its messages are signed with
@@ -48,6 +56,8 @@ class OrchestratorConfig:
             raise ConfigError(f"ORCHESTRATOR_WEBHOOK={self.webhook!r} is no web address")
         if (self.webhook or self.webhook_hosts) and not self.webhook_secret:
             raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what webhooks are told is signed")
+        for name in ("import_buckets", "output_buckets"):
+            _parse_buckets(f"ORCHESTRATOR_{name.upper()}", getattr(self, name))
         unknown = set(self.roles.split(",")) - {"api", "worker"}
         if unknown:
             raise ConfigError(f"ORCHESTRATOR_ROLES={self.roles!r}: the roles are api and worker, separated by a comma")
@@ -66,7 +76,12 @@ class OrchestratorConfig:
     @property
     def import_rules(self) -> ImportRules:
         root = Path(self.import_root) if self.import_root else None
-        return ImportRules(root, _split_hosts(self.import_hosts), self.import_bytes)
+        buckets = _parse_buckets("ORCHESTRATOR_IMPORT_BUCKETS", self.import_buckets)
+        return ImportRules(root, _split_hosts(self.import_hosts), buckets, self.import_bytes)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(_parse_buckets("ORCHESTRATOR_OUTPUT_BUCKETS", self.output_buckets))
 
     @property
     def webhook_rules(self) -> WebhookRules:
@@ -75,6 +90,13 @@ class OrchestratorConfig:
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{(self.store / 'jobs.db').absolute()}"
+
+
+def _parse_buckets(name: str, text: str) -> tuple[Address, ...]:
+    try:
+        return tuple(parse_address(uri.strip()) for uri in text.split(",") if uri.strip())
+    except ValueError as error:
+        raise ConfigError(f"{name}={text!r}: {error}") from error
 
 
 def _split_hosts(names: str) -> tuple[str, ...]:

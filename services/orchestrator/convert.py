@@ -22,6 +22,8 @@ from syncline.errors import CATALOGUE, to_status
 from syncline.v1 import lipsync_pb2
 from syncline.v1 import orchestrator_pb2 as pb
 
+_DEFAULT_TTL = 3600.0  # seconds
+_TTLS = (60, 7 * 24 * 3600)  # seconds; no store signs for longer
 _TENANT = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _STATES = {
     JobState.QUEUED: pb.Job.STATE_QUEUED,
@@ -51,7 +53,7 @@ _FPS_MODES = (pb.FPS_MODE_UNSPECIFIED, pb.FPS_MODE_PASSTHROUGH, pb.FPS_MODE_CFR)
 # Options that are words.
 _NAMES = (
     *("preset", "profile", "container", "video_codec", "audio_codec", "background_audio"),
-    *("lipsync_engine", "restorer_engine", "hardware"),
+    *("lipsync_engine", "restorer_engine", "hardware", "output_uri"),
 )
 
 
@@ -128,6 +130,17 @@ def to_expression(options: JobOptions) -> lipsync_pb2.Expression:
         closure_strength=options.closure_strength,
         padding=options.padding,
     )
+
+
+def to_ttl(request: pb.GenerateDownloadUrlRequest) -> float:
+    """Seconds. Raises Refusal INVALID_OPTION."""
+    if not request.HasField("ttl"):
+        return _DEFAULT_TTL
+    seconds: float = request.ttl.ToTimedelta().total_seconds()
+    low, high = _TTLS
+    if not low <= seconds <= high:
+        raise Refusal("INVALID_OPTION", f"ttl is {seconds:g} s; the range is {low} to {high}", field="ttl")
+    return seconds
 
 
 def to_mezzanine(wanted: pb.Mezzanine) -> Mezzanine:

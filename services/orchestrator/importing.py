@@ -1,8 +1,9 @@
-"""Files that the server fetches by itself: from one folder of its own, or over https from hosts that it was told.
+"""Files that the server fetches by itself: from one folder of its own, or from hosts and buckets that it was told.
 
 What a client names must not make the server read what the client could not (SSRF): only https on its own port, only
 hosts of the list, only addresses of the public internet. The address that was checked is the one connected to, so that
-a name cannot mean another between check and use; redirections are not followed.
+a name cannot mean another between check and use; redirections are not followed. Buckets are read with the server's own
+credentials, so that only those of the list are, and of them only the keys of the list.
 """
 
 import http.client
@@ -13,10 +14,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from services.orchestrator.artifacts import CHUNK_BYTES, ArtifactStore, Asset
+from services.runtime.buckets import SCHEMES, Address, Bucket, parse_address
 from services.runtime.refusal import Refusal
+
+Chunk = TypeVar("Chunk", bytes, memoryview)
 
 _TIMEOUT = 30.0  # seconds without a byte
 _PORT = 443
@@ -25,10 +30,13 @@ _TYPES = ("video/", "audio/", "image/", "application/octet-stream", "application
 
 @dataclass(frozen=True, slots=True)
 class ImportRules:
-    """`root`: folder that paths are below, None: none may be named; `hosts`: names, "*" for any part of one."""
+    """`root`: folder that paths are below, None: none may be named; `hosts`: names, "*" for any part of one;
+    `buckets`: whole ones, or what lies below a key.
+    """
 
     root: Path | None = None
     hosts: tuple[str, ...] = ()
+    buckets: tuple[Address, ...] = ()
     most_bytes: int = 20 << 30
 
 
@@ -42,7 +50,9 @@ def import_asset(artifacts: ArtifactStore, rules: ImportRules, uri: str) -> Asse
         return artifacts.put(_read_file(artifacts, rules, unquote(rest)))
     if scheme == "https":
         return artifacts.put(_read_https(artifacts, rules, uri))
-    raise _forbidden(uri, "only https: and file: are read")
+    if scheme in SCHEMES:
+        return artifacts.put(_read_bucket(artifacts, rules, uri))
+    raise _forbidden(uri, "only https:, s3:, gs:, az: and file: are read")
 
 
 def _read_file(artifacts: ArtifactStore, rules: ImportRules, name: str) -> Iterator[bytes]:
@@ -57,6 +67,24 @@ def _read_file(artifacts: ArtifactStore, rules: ImportRules, name: str) -> Itera
     _check_size(artifacts, rules, name, path.stat().st_size)
     with path.open("rb") as file:
         yield from _limited(iter(lambda: file.read(CHUNK_BYTES), b""), rules, name)
+
+
+def _read_bucket(artifacts: ArtifactStore, rules: ImportRules, uri: str) -> Iterator[memoryview]:
+    try:
+        address = parse_address(uri)
+    except ValueError as error:
+        raise _forbidden(uri, str(error)) from error
+    if not address.key or not address.is_within(rules.buckets):
+        raise _forbidden(uri, "it lies in no bucket that this server reads from (ORCHESTRATOR_IMPORT_BUCKETS)")
+    try:
+        found = Bucket(address.bucket).open(address.key)
+        _check_type(found.content_type, uri)
+        _check_size(artifacts, rules, uri, found.size)
+        yield from _limited(found.read(0), rules, uri)
+    except FileNotFoundError as error:
+        raise Refusal("SOURCE_NOT_FOUND", f"there is nothing at {uri[:200]}", uri=uri[:200]) from error
+    except PermissionError as error:
+        raise _forbidden(uri, "its bucket refuses the server's credentials") from error
 
 
 def _read_https(artifacts: ArtifactStore, rules: ImportRules, uri: str) -> Iterator[bytes]:
@@ -120,8 +148,11 @@ def _check_response(response: http.client.HTTPResponse, uri: str) -> None:
         raise Refusal("SERVICE_UNAVAILABLE", f"{uri[:200]} answers {response.status}", uri=uri)
     if response.status != 200:
         raise _forbidden(uri, f"it answers {response.status}; redirections are not followed")
-    kind = (response.getheader("Content-Type") or "application/octet-stream").lower()
-    if not kind.startswith(_TYPES):
+    _check_type(response.getheader("Content-Type") or "application/octet-stream", uri)
+
+
+def _check_type(kind: str, uri: str) -> None:
+    if not kind.lower().startswith(_TYPES):
         raise _forbidden(uri, f"it is {kind[:80]}, which is neither video, sound nor picture")
 
 
@@ -131,7 +162,7 @@ def _check_size(artifacts: ArtifactStore, rules: ImportRules, uri: str, size: in
     artifacts.check_room(size)
 
 
-def _limited(chunks: Iterator[bytes], rules: ImportRules, uri: str) -> Iterator[bytes]:
+def _limited(chunks: Iterator[Chunk], rules: ImportRules, uri: str) -> Iterator[Chunk]:
     """What was announced may be wrong."""
     size = 0
     for chunk in chunks:

@@ -23,7 +23,7 @@ async def inspect_asset(
 ) -> pb.InspectAssetResponse:
     """Raises Refusal ASSET_NOT_FOUND, NO_AUDIO for a speech without sound, and whatever the decoder says."""
     for digest in filter(None, (request.digest, request.speech)):
-        artifacts.path_of(digest)
+        await in_thread(artifacts.get_asset, digest)
     info = await stages.inspect(request.digest)
     has_video = info.HasField("video")
     response = pb.InspectAssetResponse()

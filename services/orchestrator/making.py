@@ -163,7 +163,7 @@ class Making:
             )
             mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
         encode = await in_thread(plan_encoding, known.info.video, known.analysis.format, timeline, options)
-        path, tracks = self.artifacts.path_of(self.video), known.tracks
+        path, tracks = await in_thread(self.artifacts.path_of, self.video), known.tracks
         copies = await in_thread(find_copies, path, known.info, known.analysis.pts, timeline, tracks, encode)
         return RenderJob(
             source=self.video,
@@ -217,7 +217,7 @@ class Making:
         codec = choose_codec(options, sounds, known.sounds[sounds[0].asset], duration)
         async with contextlib.AsyncExitStack() as stack:
             path = stack.enter_context(self.artifacts.scratch(suffix=f".{options.container}"))
-            track: SoundTrack = CopiedSound(self.artifacts.path_of(sounds[0].asset))
+            track: SoundTrack = CopiedSound(await in_thread(self.artifacts.path_of, sounds[0].asset))
             if codec != "copy":
                 sound = await stack.enter_async_context(
                     open_sound(self.stages, self.artifacts, sounds, duration, self.metadata)

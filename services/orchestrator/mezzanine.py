@@ -77,8 +77,8 @@ async def find_mezzanine(
     asked = {name: str(value) for name, value in asdict(wanted).items()}
     key = json.dumps([VERSION, source, decoder.name, decoder.version, asked])
     kept = await in_thread(artifacts.get_artifact, "mezzanine", key)
-    if kept is not None and (asset := artifacts.find_asset(json.loads(kept))) is not None:
-        return asset
+    if kept is not None and (found := await in_thread(artifacts.find_asset, json.loads(kept))) is not None:
+        return found
     with artifacts.scratch(suffix=".mp4") as path:
         async with stages.decode_frames(source, metadata) as reader:
             channels = min(info.audio.channels, 2)

@@ -76,6 +76,7 @@ class JobOptions:
     background_gain: float = -18.0  # decibels
     source_gain: float | None = None  # decibels; None: the source's own sound is not heard
     normalize: bool = False
+    output_uri: str | None = None  # where the result is written beside the store
     hardware: str = "auto"
 
     @classmethod

@@ -113,7 +113,8 @@ class SegmentRenderer:
         begun = time.monotonic()
         source = int(render.timeline.source[span.first_frame])
         ticks = int(render.pts[source] - render.pts[0])
-        await in_thread(copy_segment, self.artifacts.path_of(render.source), ticks, span.frame_count, path)
+        whole = await in_thread(self.artifacts.path_of, render.source)
+        await in_thread(copy_segment, whole, ticks, span.frame_count, path)
         unseen = ("no_face", span.first_frame, span.frame_count)
         seconds = {"copy": time.monotonic() - begun}
         return SegmentReport([[unseen] for _ in render.mouths], [unseen], seconds, span.frame_count)

@@ -19,6 +19,7 @@ from services.orchestrator.convert import (
     to_new_job,
     to_tenant,
 )
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.estimating import inspect_all
 from services.orchestrator.importing import ImportRules
 from services.orchestrator.previewing import Previews
@@ -52,11 +53,13 @@ class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_
         artifacts: ArtifactStore,
         stages: Stages,
         imports: ImportRules,
+        deliveries: Deliveries,
         webhooks: WebhookRules,
         background: Sequence[BackgroundTask],
         api: bool = True,
     ) -> None:
         self._imports = imports
+        self._deliveries = deliveries
         self._webhooks = webhooks
         self._background = background
         self._api = api
@@ -83,9 +86,7 @@ class OrchestratorServicer(AssetCalls, BatchCalls, TrialCalls, orchestrator_pb2_
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: grpc.aio.ServicerContext) -> pb.CreateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
-        for digest in new.assets:
-            self._artifacts.path_of(digest)
-        self._webhooks.check(new.webhook)
+        await self._check_new(new)
         await self._stages.check_engines(new.options)
         if request.validate_only:
             await inspect_all(self._stages, new)

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,12 +35,18 @@ class Prepared:
     """What the lipsync engine learned of a face of the source."""
 
     digest: str
-    path: Path
+    artifacts: ArtifactStore
+    key: str
     summary: dict[str, Any]
     engine: str = ""  # that learned it, and alone can use it
 
     def read(self) -> bytes:
-        return self.path.read_bytes()
+        """Blocks. Raises Refusal SERVICE_UNAVAILABLE when it is there no longer: the next attempt learns it anew."""
+        blob = self.artifacts.get_artifact("library", self.key)
+        if blob is None:
+            message = "What was learned of the source was cleaned up meanwhile: it is learned again."
+            raise Refusal("SERVICE_UNAVAILABLE", message, digest=self.digest)
+        return blob
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
 
     Raises NoAudio, EmptyAudio and whatever the decoder says of the file.
     """
-    path = artifacts.artifact_path("speech", json.dumps([source, SPEECH_RATE]))
+    path = await in_thread(artifacts.artifact_path, "speech", json.dumps([source, SPEECH_RATE]))
     if not path.is_file():
         with artifacts.scratch() as scratch:
             with scratch.open("wb") as file:
@@ -93,7 +98,7 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
                     await in_thread(file.write, block.samples.tobytes())
             if not scratch.stat().st_size:
                 raise Refusal("EMPTY_AUDIO", "the sound track holds no samples", digest=source)
-            artifacts.adopt_artifact("speech", json.dumps([source, SPEECH_RATE]), scratch)
+            await in_thread(artifacts.adopt_artifact, "speech", json.dumps([source, SPEECH_RATE]), scratch)
     return np.memmap(path, np.float32, "r")
 
 
@@ -160,7 +165,7 @@ async def find_prepared(
     asset = await in_thread(artifacts.put_artifact, "library", prepared_key, [blob.getvalue()])
     about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    return Prepared(asset.digest, artifacts.artifact_path("library", prepared_key), facts, engine.name)
+    return Prepared(asset.digest, artifacts, prepared_key, facts, engine.name)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
@@ -169,7 +174,7 @@ def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
         return None
     facts = json.loads(about)
     path = artifacts.artifact_path("library", key)
-    return Prepared(facts["digest"], path, facts["summary"]) if path.is_file() else None
+    return Prepared(facts["digest"], artifacts, key, facts["summary"]) if path.is_file() else None
 
 
 def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:

@@ -34,7 +34,7 @@ def measure_speeds(store: JobStore, artifacts: ArtifactStore) -> dict[int, Speed
         if job.state is not JobState.DONE or job.report is None:
             continue
         try:
-            report = json.loads(b"".join(artifacts.read(job.report.digest)))
+            report = json.loads(artifacts.path_of(job.report.digest).read_bytes())
             lines, rate, megabytes = _read(report)
         except (Refusal, KeyError, ZeroDivisionError):  # deleted since, or of an earlier version
             continue

@@ -23,7 +23,7 @@ class TrialCalls:
     ) -> pb.EstimateJobResponse:
         new = to_new_job(request.job, to_tenant(context))
         for digest in new.assets:
-            self._artifacts.path_of(digest)
+            await in_thread(self._artifacts.get_asset, digest)
         facts = await inspect_all(self._stages, new)
         costs = await in_thread(self._store.latest_costs)
         ahead = await in_thread(self._store.count_ahead, new)
@@ -35,7 +35,7 @@ class TrialCalls:
         tenant = to_tenant(context)
         new = to_new_job(request.job, tenant)
         for digest in new.assets:
-            self._artifacts.path_of(digest)
+            await in_thread(self._artifacts.get_asset, digest)
         await self._stages.check_engines(new.options)
         await in_thread(self._artifacts.check_room)
         await in_thread(self._store.check_room, tenant, 0)

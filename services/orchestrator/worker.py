@@ -14,6 +14,7 @@ import structlog
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.attempt import JobRun
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.leases import claim, give_back, record_error, while_held
 from services.orchestrator.metrics import ATTEMPTS
 from services.orchestrator.progress import Beacon
@@ -39,6 +40,7 @@ class Worker:
         store: JobStore,
         artifacts: ArtifactStore,
         stages: Stages,
+        deliveries: Deliveries,
         lease_seconds: float,
         segment_seconds: float,
         turn_seconds: float,
@@ -46,6 +48,7 @@ class Worker:
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
+        self._deliveries = deliveries
         self._lease_seconds = lease_seconds
         self._segment_seconds = Fraction(segment_seconds)
         self._turn_seconds = turn_seconds
@@ -87,7 +90,7 @@ class Worker:
 
     def _open(self, job: JobRecord, lease: Lease, progress: Beacon) -> JobRun:
         terms = (self._owner, self._lease_seconds, self._segment_seconds, self._turn_seconds)
-        return JobRun(self._store, self._artifacts, self._stages, *terms, job, lease, progress)
+        return JobRun(self._store, self._artifacts, self._stages, self._deliveries, *terms, job, lease, progress)
 
     async def _work(self, job: JobRecord, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
         _log.info("begun", job=lease.job, segment=lease.segment)

@@ -33,6 +33,7 @@ FLAGS: dict[str, Any] = {
         "When video and speech differ in length. Default: cut_off",
     ),
     "normalize": _flag(bool, "Make the video's standard mezzanine first, as `syncline normalize`, and work on that"),
+    "output_uri": _flag(str, "s3://bucket/prefix where the server writes the result besides"),
     "start": _flag(float, "Second of the video from which it is used. Default: its begin", min=0.0),
     "end": _flag(float, "Second of the video until which it is used. Default: its end", min=0.0),
     "mouth_intensity": _flag(float, "How far the mouth goes from rest. Default: 1", min=0.5, max=1.5),

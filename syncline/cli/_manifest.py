@@ -104,7 +104,7 @@ def _to_item(path: Path, line: int, row: Mapping[str, Any], options: Options) ->
 
 
 def _to_file(path: Path, line: int, name: str, text: str) -> Path | str:
-    if text.startswith(("https://", "file:")):
+    if text.startswith(("https://", "s3://", "gs://", "az://", "file:")):
         return text
     file = path.parent / text
     if not file.is_file():

@@ -150,6 +150,32 @@ def delete(job: JobName, server: Server = DEFAULT_SERVER, json: Json = False) ->
         output.line(f"deleted {full_name(job)}", type="deleted", job=full_name(job))
 
 
+def import_(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="https://..., s3://..., gs://..., az://... or file:..., as it may.")
+    ],
+    server: Server = DEFAULT_SERVER,
+    tenant: Tenant = "",
+    json: Json = False,
+) -> None:
+    """Have the server fetch a file into its store; prints its digest."""
+    with open_output(json) as output, connect(server, tenant) as client:
+        asset = client.import_asset(uri)
+        output.line(asset.digest, type="import", uri=uri, digest=asset.digest, size_bytes=asset.size_bytes)
+
+
+def url(
+    job: JobName,
+    expires: Annotated[float, typer.Option(help="For how long, in seconds.", min=60.0, max=604800.0)] = 3600.0,
+    server: Server = DEFAULT_SERVER,
+    json: Json = False,
+) -> None:
+    """Print an address at which anyone can fetch a done job's video for a while."""
+    with open_output(json) as output, connect(server) as client:
+        signed = client.download_url(full_name(job), expires)
+        output.line(signed.url, type="url", url=signed.url, expire_time=signed.expire_time)
+
+
 def download(job: JobName, out: Out, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
     """Write a done job's video to OUT and its report beside it."""
     check_out(out)

@@ -50,6 +50,11 @@ class OrchestratorServiceStub:
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetRequest.SerializeToString,
                 response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetResponse.FromString,
                 _registered_method=True)
+        self.GenerateDownloadUrl = channel.unary_unary(
+                '/syncline.v1.OrchestratorService/GenerateDownloadUrl',
+                request_serializer=syncline_dot_v1_dot_orchestrator__pb2.GenerateDownloadUrlRequest.SerializeToString,
+                response_deserializer=syncline_dot_v1_dot_orchestrator__pb2.GenerateDownloadUrlResponse.FromString,
+                _registered_method=True)
         self.InspectAsset = channel.unary_unary(
                 '/syncline.v1.OrchestratorService/InspectAsset',
                 request_serializer=syncline_dot_v1_dot_orchestrator__pb2.InspectAssetRequest.SerializeToString,
@@ -143,7 +148,7 @@ class OrchestratorServiceServicer:
 
     def ImportAsset(self, request, context):
         """Has the server fetch a file into the store by itself. Only what its configuration allows: files under one folder,
-        https addresses of named hosts; never an address of an internal network.
+        https addresses of named hosts, keys of named buckets; never an address of an internal network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +156,14 @@ class OrchestratorServiceServicer:
 
     def DownloadAsset(self, request, context):
         """The bytes of an asset, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateDownloadUrl(self, request, context):
+        """An address at which anyone can fetch an asset by HTTP for a while, past the server. URL_UNAVAILABLE where the
+        server keeps its files in a folder and not in a bucket.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,6 +299,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.DownloadAsset,
                     request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetRequest.FromString,
                     response_serializer=syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetResponse.SerializeToString,
+            ),
+            'GenerateDownloadUrl': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateDownloadUrl,
+                    request_deserializer=syncline_dot_v1_dot_orchestrator__pb2.GenerateDownloadUrlRequest.FromString,
+                    response_serializer=syncline_dot_v1_dot_orchestrator__pb2.GenerateDownloadUrlResponse.SerializeToString,
             ),
             'InspectAsset': grpc.unary_unary_rpc_method_handler(
                     servicer.InspectAsset,
@@ -445,6 +463,33 @@ class OrchestratorService:
             '/syncline.v1.OrchestratorService/DownloadAsset',
             syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetRequest.SerializeToString,
             syncline_dot_v1_dot_orchestrator__pb2.DownloadAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateDownloadUrl(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/syncline.v1.OrchestratorService/GenerateDownloadUrl',
+            syncline_dot_v1_dot_orchestrator__pb2.GenerateDownloadUrlRequest.SerializeToString,
+            syncline_dot_v1_dot_orchestrator__pb2.GenerateDownloadUrlResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,8 +24,17 @@ _READY_SECONDS = 90.0
 class Cluster:
     """Services by name: decoder, detector, lipsync, restorer, api, worker1, worker2, ..."""
 
-    def __init__(self, folder: Path, database: str, workers: int = 2, segment_seconds: float = SEGMENT_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        workers: int = 2,
+        segment_seconds: float = SEGMENT_SECONDS,
+        artifacts: str = "",
+    ) -> None:
+        """`artifacts`: a bucket, for processes on hosts of their own, each with a folder of its own."""
         self._segment_seconds = segment_seconds
+        self._artifacts = artifacts
         self.folder = folder
         self.data = folder / "data"
         self.data.mkdir(parents=True)
@@ -68,6 +77,10 @@ class Cluster:
             "ORCHESTRATOR_STALL_SECONDS": "5",
             "ORCHESTRATOR_FREE_BYTES": "0",
         }
+        if self._artifacts:
+            own = str(self.folder / name)
+            environment |= {"ORCHESTRATOR_ARTIFACTS": self._artifacts, "ORCHESTRATOR_STORE": own}
+            environment |= {"DECODER_ARTIFACTS": self._artifacts, "DECODER_STORE": own}
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-P", "-m", f"services.{stage}"]
             self.processes[name] = subprocess.Popen(

@@ -16,7 +16,8 @@ from pathlib import Path
 import av
 import pytest
 
-from services.orchestrator.artifacts import SCRATCH_SECONDS, UPLOAD_SECONDS, ArtifactStore, refuse_full_disk
+from services.orchestrator.artifacts import SCRATCH_SECONDS, UPLOAD_SECONDS, ArtifactStore
+from services.runtime.files import refuse_full_disk
 from services.runtime.refusal import Refusal
 
 CONTENT = bytes(range(256)) * 5000

@@ -16,7 +16,7 @@ from services.decoder.servicer import DecoderServicer
 from services.lipsync.engines import load_engine as load_lipsync
 from services.lipsync.servicer import LipsyncServicer
 from services.orchestrator.analysis import Analysis
-from services.orchestrator.artifacts import ArtifactStore, hash_file
+from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import to_expression
 from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import DetectedFaces, SpeakerTrack
@@ -30,6 +30,7 @@ from services.orchestrator.stages import Stages
 from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
 from services.restorer.engines import load_engine as load_restorer
 from services.restorer.servicer import RestorerServicer
+from services.runtime.files import hash_file
 from tests.end_to_end.conftest import write_video
 from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
 from tests.stages import portrait, run, serving

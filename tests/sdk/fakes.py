@@ -85,6 +85,12 @@ class FakeOrchestrator(OrchestratorServiceServicer):
         await self._begin("ImportAsset", request, context)
         return pb.ImportAssetResponse(asset=self.put(request.uri.encode()))
 
+    async def GenerateDownloadUrl(self, request: Any, context: Any) -> Any:
+        await self._begin("GenerateDownloadUrl", request, context)
+        response = pb.GenerateDownloadUrlResponse(url=f"https://example.com/{request.digest}?signed")
+        response.expire_time.FromSeconds(1_800_000_000 + request.ttl.seconds)
+        return response
+
     async def DownloadAsset(self, request: Any, context: Any) -> AsyncIterator[Any]:
         fault = await self._begin("DownloadAsset", request, context)
         if request.digest not in self.assets:

@@ -114,6 +114,12 @@ def test_job_commands(
     assert downloaded.exit_code == 0
     assert (tmp_path / "copy.mp4").read_bytes() == VIDEO
     assert (tmp_path / "copy.report.json").exists()
+    assert invoke("url", "1", "--expires", 90).stdout.startswith("https://example.com/")
+    assert fake.requests_of("GenerateDownloadUrl")[0].ttl.seconds == 90
+    assert invoke("url", "1", "--expires", 9).exit_code == 2
+    imported = lines_of(invoke("import", "s3://footage/anna.mp4", "--json"))[0]
+    assert imported["digest"] in fake.assets
+    assert fake.requests_of("ImportAsset")[0].uri == "s3://footage/anna.mp4"
     missing = invoke("get", "none")
     assert (missing.exit_code, missing.stderr) == (1, "JOB_NOT_FOUND: there is no job 'jobs/none'\n")
 

@@ -384,6 +384,15 @@ def test_persons_of_a_video(client: Client, video: Path) -> None:
     assert client.persons(video) == (Person(1, 50, FaceBox(5, 6, 70, 80, 0.5), ((0.5, 2.5),)),)
 
 
+def test_a_done_job_has_an_address_for_a_while(client: Client, fake: FakeOrchestrator, video: Path) -> None:
+    job = client.create_job(client.upload(video), client.upload(video), output_uri="s3://results/anna")
+    assert fake.requests_of("CreateJob")[0].job.options.output_uri == "s3://results/anna"
+    client.result(job)
+    signed = client.download_url(job, 90)
+    assert signed.url == f"https://example.com/{digest(VIDEO)}?signed"
+    assert signed.expire_time == datetime.fromtimestamp(1_800_000_090, UTC)
+
+
 def test_import_names_what_the_server_fetches(client: Client, fake: FakeOrchestrator) -> None:
     asset = client.import_asset("https://cdn.example.com/anna.mp4")
     assert fake.requests_of("ImportAsset")[0].uri == "https://cdn.example.com/anna.mp4"
