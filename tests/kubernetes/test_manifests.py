@@ -14,12 +14,14 @@ import pytest
 import yaml
 
 from tests.kubernetes import custom, policies
-from tests.kubernetes.policies import POLICIES, Policy
+from tests.kubernetes.bucket import files_in_a_bucket
+from tests.kubernetes.policies import Policy
 from tools.crds import DEFINITIONS, path_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("local", "gpu-split", "production")
 VERSIONS = ("1.32", "1.36")  # of Kubernetes: the oldest and the newest that are supported
+POLICIES = [*policies.POLICIES, files_in_a_bucket]
 CUSTOM = set(DEFINITIONS)  # kinds of operators
 
 Objects = list[dict[str, Any]]
@@ -28,14 +30,15 @@ pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl
 
 
 @cache
-def rendered(overlay: str) -> str:
+def rendered(overlay: str) -> Objects:
     command = ["kubectl", "kustomize", f"k8s/overlays/{overlay}"]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [item for item in yaml.safe_load_all(text) if item]
 
 
 def render(overlay: str) -> Objects:
     """A copy to be broken."""
-    return copy.deepcopy([item for item in yaml.safe_load_all(rendered(overlay)) if item])
+    return copy.deepcopy(rendered(overlay))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -112,6 +115,14 @@ def container(objects: Objects, name: str, number: int = 0) -> Any:
     return pod(objects, name)["containers"][number]
 
 
+def mount(objects: Objects, name: str, path: str, number: int = 0) -> Any:
+    return next(each for each in container(objects, name, number)["volumeMounts"] if each["mountPath"] == path)
+
+
+def bucket(objects: Objects) -> Any:
+    return next(item for item in objects if item["metadata"]["name"].startswith("syncline-s3-"))
+
+
 def volume(objects: Objects, name: str, wanted: str) -> Any:
     return next(each["emptyDir"] for each in pod(objects, name)["volumes"] if each["name"] == wanted)
 
@@ -154,7 +165,7 @@ BROKEN: list[tuple[Policy, Breaking]] = [
     (policies.accompanied, lambda o: drop(o, "NetworkPolicy", "restorer")),
     (policies.accompanied, lambda o: drop(o, "NetworkPolicy", "deny")),
     (policies.accompanied, lambda o: drop(o, "ServiceAccount", "decoder")),
-    (policies.accompanied, lambda o: drop(o, "PersistentVolumeClaim", "syncline-data")),
+    (policies.accompanied, lambda o: drop(o, "PersistentVolumeClaim", "syncline-models")),
     (policies.accompanied, lambda o: find(o, "Deployment", "lipsync")["spec"]["selector"].update(
         matchLabels={"app": "other"})),
     (policies.in_one_namespace, lambda o: find(o, "Role", "orchestrator")["metadata"].pop("namespace")),
@@ -172,6 +183,17 @@ BROKEN: list[tuple[Policy, Breaking]] = [
     (policies.encrypted_as_a_whole, lambda o: unset_env(o, "lipsync", "LIPSYNC_HEALTH_PORT")),
     (policies.encrypted_as_a_whole, lambda o: find(o, "ScaledObject", "restorer")["spec"]["triggers"][0].pop(
         "authenticationRef")),
+    (files_in_a_bucket, lambda o: unset_env(o, "decoder", "DECODER_ARTIFACTS")),
+    (files_in_a_bucket, lambda o: bucket(o)["data"].update(url="https://bucket")),
+    (files_in_a_bucket, lambda o: o.remove(bucket(o))),
+    (files_in_a_bucket, lambda o: container(o, "worker", 1).pop("envFrom")),
+    (files_in_a_bucket, lambda o: find(o, "NetworkPolicy", "decoder")["spec"].pop("egress")),
+    (files_in_a_bucket, lambda o: find(o, "NetworkPolicy", "worker")["spec"]["egress"].pop()),
+    (files_in_a_bucket, lambda o: unset_env(o, "orchestrator", "ORCHESTRATOR_DATABASE")),
+    (files_in_a_bucket, lambda o: unset_env(o, "orchestrator", "ORCHESTRATOR_CACHE_BYTES")),
+    (files_in_a_bucket, lambda o: volume(o, "decoder", "data").pop("sizeLimit")),
+    (files_in_a_bucket, lambda o: mount(o, "decoder", "/data").update(readOnly=True)),
+    (files_in_a_bucket, lambda o: mount(o, "worker", "/data", 1).update(name="data")),
 ]  # fmt: skip
 
 
