@@ -22,6 +22,7 @@ CONFIGS: dict[str, Any] = {
     "orchestrator": OrchestratorConfig,
 }
 SEGMENT_SECONDS = 60  # what a segment may take at the end of a pod's life
+BUILD_SECONDS = 1800  # what a TensorRT engine may take
 # Peak resident memory of `make bench`, in docs/measured.md. Unit: MB.
 MEASURED = {"orchestrator": 810, "decoder": 247, "lipsync": 233, "detector": 180, "restorer": 158}
 # Variables that are no field of a service's own configuration.
@@ -100,6 +101,18 @@ def gpus_are_tolerated(objects: list[Object]) -> Iterator[str]:
             yield f"{name}: a GPU without a node pool"
         if deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"] != 0:
             yield f"{name}: its rollout wants a GPU more than there is"
+
+
+def time_to_start(objects: list[Object]) -> Iterator[str]:
+    """A GPU's engine may be built for minutes before a pod is SERVING; a rollout waits for longer than that."""
+    for deployment in of_kind(objects, "Deployment"):
+        for container in deployment["spec"]["template"]["spec"]["containers"]:
+            probe, limits = container.get("startupProbe", {}), container["resources"]["limits"]
+            patience = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+            if "nvidia.com/gpu" in limits and patience < BUILD_SECONDS:
+                yield f"{deployment['metadata']['name']}: killed after {patience} s, in the middle of a build"
+            if patience >= deployment["spec"].get("progressDeadlineSeconds", 600):
+                yield f"{deployment['metadata']['name']}: its rollout fails while it may still start"
 
 
 def time_to_end(objects: list[Object]) -> Iterator[str]:
@@ -269,6 +282,7 @@ POLICIES: list[Policy] = [
     ports_agree,
     probed_natively,
     gpus_are_tolerated,
+    time_to_start,
     time_to_end,
     restricted,
     sized_by_measurement,

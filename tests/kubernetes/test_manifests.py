@@ -152,6 +152,8 @@ BROKEN: list[tuple[Policy, Breaking]] = [
     (policies.gpus_are_tolerated, lambda o: pod(o, "restorer").pop("nodeSelector")),
     (policies.gpus_are_tolerated, lambda o: find(o, "Deployment", "restorer")["spec"]["strategy"].update(
         rollingUpdate={"maxSurge": 1})),
+    (policies.time_to_start, lambda o: container(o, "restorer")["startupProbe"].update(failureThreshold=300)),
+    (policies.time_to_start, lambda o: find(o, "Deployment", "restorer")["spec"].pop("progressDeadlineSeconds")),
     (policies.time_to_end, lambda o: pod(o, "worker").update(terminationGracePeriodSeconds=30)),
     (policies.time_to_end, lambda o: container(o, "lipsync").pop("lifecycle")),
     (policies.time_to_end, lambda o: set_env(o, "lipsync", "LIPSYNC_GRACE", "5")),
