@@ -14,6 +14,7 @@ from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.options import JobOptions
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.frames import Frame
+from services.runtime.refusal import Refusal
 
 VISIBLE_SHARE, VISIBLE_SECONDS = 0.6, 10.0  # of the clip, from its beginning, and at most
 CROSS_SECONDS = 6.0  # of the clip's end, driven by another clip's speech
@@ -128,6 +129,8 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
             begun = time.perf_counter()
             (crop,) = rendering.sync_batch([Crop(output, int(result.drive.pts[output]), cut, mesh)])
             sync_seconds += time.perf_counter() - begun
+            if isinstance(crop, Refusal):
+                raise crop
             synced += 1
             result.outcomes[output] = crop.outcome
             crop = engines.restorer.restore([crop], _RESTORER_STRENGTH)[0]
