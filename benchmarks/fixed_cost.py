@@ -23,7 +23,7 @@ from services.restorer.engines import Past
 from services.restorer.servicer import RestorerServicer
 from services.runtime.config import ServerConfig
 from services.runtime.convert import from_crops, to_crops
-from services.runtime.engine import Caller, EngineInfo
+from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop
 from services.runtime.frames import PixelFormat
 from services.runtime.server import serve
@@ -42,7 +42,9 @@ class FixedCost:
         self._seconds = seconds
         self._device = threading.Lock()
 
-    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller, past: Past | None) -> list[Crop]:
+    def restore(
+        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
+    ) -> list[Crop]:
         with self._device:
             time.sleep(self._seconds)
         return [replace(crop, pixels=255 - crop.pixels) for crop in crops]

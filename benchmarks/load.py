@@ -13,6 +13,7 @@ import time
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -114,8 +115,8 @@ def flood(cluster: Cluster, client: Client, video: Asset, audio: Asset, console:
                 middle = holdings(cluster)
             time.sleep(1)
     seconds = time.monotonic() - begun
-    ended = sorted((client.result(job) for job in jobs), key=lambda job: job.start_time or job.create_time)
-    late = max((job.create_time for job in ended), default=None)
+    ended = sorted((client.result(job) for job in jobs), key=_begun_at)
+    late = max((job.create_time for job in ended if job.create_time), default=None)
     settled = [job for job in ended if job.start_time and late and job.start_time > late]
     order = [job.priority for job in settled]
     misplaced = sum(order[at] < max(order[at + 1 :], default=0) for at in range(len(order)))
@@ -133,6 +134,12 @@ def flood(cluster: Cluster, client: Client, video: Asset, audio: Asset, console:
         cells = [f"{held[name].memory:.0f}" if name in held else "" for held in (before, middle, after)]
         memory.add_row(name, *cells)
     console.print(memory)
+
+
+def _begun_at(job: Job) -> datetime:
+    begun = job.start_time or job.create_time
+    assert begun is not None
+    return begun
 
 
 def holdings(cluster: Cluster) -> dict[str, Holding]:

@@ -37,6 +37,7 @@ class Eager:
     """The network as PyTorch runs it when nothing is done about it."""
 
     def __init__(self, network: Network, state: dict[str, torch.Tensor], device: str = "cpu") -> None:
+        assert network.build is not None
         module = network.build()
         module.load_state_dict(state)
         self.module = module.eval().to(device)
@@ -51,6 +52,7 @@ class Eager:
 
 def make_state(network: Network) -> dict[str, torch.Tensor]:
     """Random weights of such a size that activations neither vanish nor explode."""
+    assert network.build is not None
     torch.manual_seed(0)
     state = network.build().state_dict()
     for name, tensor in state.items():

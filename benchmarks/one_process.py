@@ -24,6 +24,7 @@ from services.lipsync.engines import load_engines as load_lipsyncs
 from services.lipsync.servicer import LipsyncServicer
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.config import OrchestratorConfig
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.discovery import FixedList
 from services.orchestrator.options import JobOptions
 from services.orchestrator.pool import Member, Pool
@@ -161,7 +162,7 @@ async def make(video: Path, audio: Path, folder: Path) -> bytes:
     usual = OrchestratorConfig
     terms = (usual.lease_seconds, usual.segment_seconds, usual.turn_seconds)
     stages = OneProcess(folder)
-    working = asyncio.ensure_future(Worker(store, artifacts, stages, *terms).run())
+    working = asyncio.ensure_future(Worker(store, artifacts, stages, Deliveries(), *terms).run())
     while not (job := store.get_job(job.id)).state.ended:
         await asyncio.sleep(0.2)
     working.cancel()

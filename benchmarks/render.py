@@ -48,7 +48,7 @@ class RenderCpu:
         self._begin = self._end = 0.0
 
     def take(self, event: JobEvent) -> None:
-        if event.job.progress.phase is not Phase.RENDER:
+        if event.job.progress is None or event.job.progress.phase is not Phase.RENDER:
             self._end = self._end or (self._spent() if self._begin else 0.0)
         elif not self._begin:
             self._begin = self._spent()

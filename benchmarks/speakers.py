@@ -17,6 +17,7 @@ from rich.table import Table
 
 from benchmarks.persons import person_of
 from benchmarks.quality.clip import load_clip, load_engines
+from benchmarks.quality.unheard import use_unheard
 from services.lipsync.engines import SPEECH_RATE
 from services.lipsync.engines.rewrite import shape, voice
 from services.lipsync.engines.rewrite.match import match_mouth
@@ -47,6 +48,7 @@ def main() -> None:
         frames = clip.track.seen_frames[clip.times[clip.track.seen_frames] < _MOST_SECONDS]
         measures = shape.measure_shapes(np.array([clip.track.crop_mesh(frame) for frame in frames]))
         features = voice.make_features(voice.mel_of(clip.speech[: _MOST_SECONDS * SPEECH_RATE]))
+        use_unheard(clip.name)
         predicted = voice.load_voice_model().predict(features).measures
         talkers.append(Talker(clip.name, clip.times[frames], measures, features, predicted))
     table = Table("seconds", "pairs", "right", "right by loudness", "sure", "right when sure", title="who speaks")
@@ -66,7 +68,7 @@ def measure(talkers: list[Talker], seconds: float) -> list[str]:
             scores = [score(heard, mouth, start, seconds, heard.predicted) for mouth in (heard, other)]
             loudness = heard.features[:, _LOUDNESS].mean(axis=1, keepdims=True).repeat(shape.MEASURES, axis=1)
             louds = [score(heard, mouth, start, seconds, loudness) for mouth in (heard, other)]
-            if None in scores or None in louds:
+            if np.isnan([*scores, *louds]).any():
                 continue
             right.append(scores[0] > scores[1])
             loud.append(louds[0] > louds[1])
@@ -77,11 +79,11 @@ def measure(talkers: list[Talker], seconds: float) -> list[str]:
     return [str(len(hits)), *(f"{share:.1%}" for share in shares)]
 
 
-def score(heard: Talker, mouth: Talker, start: float, seconds: float, predicted: np.ndarray) -> float | None:
-    """None where nobody is heard or seen for long enough."""
+def score(heard: Talker, mouth: Talker, start: float, seconds: float, predicted: np.ndarray) -> float:
+    """NaN where nobody is heard or seen for long enough."""
     part = (mouth.times >= start) & (mouth.times < start + seconds)
     match = match_mouth(0, heard.features, predicted, mouth.times[part], mouth.measures[part])
-    return match.score if match.seconds else None
+    return match.score if match.seconds else np.nan
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from services.runtime.tracing import set_up_tracing, span
 from syncline import Client
@@ -79,7 +80,7 @@ def read_bars(path: Path, job: str) -> list[Bar]:
     return [_to_bar(each, begun) for each in spans]
 
 
-def _to_bar(found: dict, begun: float) -> Bar:  # type: ignore[type-arg]
+def _to_bar(found: dict[str, Any], begun: float) -> Bar:
     service = found["resource"]["attributes"]["service.name"].removeprefix("syncline-")
     name, work = found["name"].rpartition("/")[2], False
     if name in ("batch", "finish"):

@@ -74,7 +74,10 @@ def say_ready(service: str, address: str, seconds: float) -> None:
 
 def say_event(event: JobEvent) -> None:
     progress = event.job.progress
-    print(event.message or f"{progress.phase.name.lower()}: {progress.done_frames} of {progress.total_frames} frames")
+    if event.message or progress is None:
+        print(event.message)
+    else:
+        print(f"{progress.phase.name.lower()}: {progress.done_frames} of {progress.total_frames} frames")
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ class Postgres:
         """The URL of an empty one."""
         name = f"test_{uuid.uuid4().hex}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name}")
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
     def _address(self, database: str) -> str:

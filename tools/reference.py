@@ -132,7 +132,7 @@ def _families() -> Iterator[Metric]:
         yield from instrument.collect()
         if names:
             instrument.remove(*names)
-    yield from StagesCollector(Stages(*["127.0.0.1:1"] * 4)).collect()
+    yield from StagesCollector(Stages("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1")).collect()
     yield from BacklogCollector(Database("sqlite://")).collect()
     yield metrics.gpu_memory(0, 0)
 

@@ -3,7 +3,8 @@
 python -m tools.train_voice CLIPS [--cache FOLDER] [--jobs PROCESSES]
 
 CLIPS holds train/ and talking/, as tests/conftest.py finds them. Writes voice_model.onnx and face.npz into
-services/lipsync/engines/rewrite and prints what the nets reach on speakers they have not seen. Needs the `train` group.
+services/lipsync/engines/rewrite and, to judge by, two models that half of the good clips taught nothing into
+benchmarks/quality/voices; prints what these reach on the speakers they have not heard. Needs the `train` group.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks import quality
 from services.decoder.engines.pyav import PyAVDecoder
 from services.detector.engines import TrackSettings
 from services.detector.engines.blazeface import BlazeFace
@@ -29,22 +31,12 @@ from tools.voice_sound import vary_speech
 
 CLEAR = ("train/grid_s1/*.mpg", "train/grid_mixed/*.mpg", "talking/hdtf_2.mp4", "talking/hdtf_3.mp4")
 ROUGH = ("talking/hdtf_1.mp4", "talking/hdtf_4.mp4", "train/voxceleb_like/*/*.mp4")
-# Good truth, by other people than those above.
-CHECKING = tuple(
-    f"talking/{name}.mp4"
-    for name in (
-        "latentsync_1",
-        "latentsync_3",
-        "side_view_noisy",
-        "retalking_1",
-        "retalking_3",
-        "retalking_5",
-        "azure_4k50_speaking",
-        "azure_1080_delivering",
-        "dfrf_reporter_71s",
-        "edtalk_60s",
-    )
+# Good truth, by other people than those above, in two halves: what is judged on one is taught by the other.
+GOOD = (
+    ("latentsync_1", "side_view_noisy", "retalking_3", "azure_4k50_speaking", "azure_1080_delivering", "edtalk_60s"),
+    ("latentsync_3", "retalking_1", "retalking_5", "dfrf_reporter_71s"),
 )
+JUDGES = Path(quality.__file__).parent / "voices"
 NETS = 4  # averaged
 FOLDS = 2
 WAYS = 6  # in which each recording is heard
@@ -54,8 +46,8 @@ MOST_TURNED = np.array([40.0, 45.0])  # degrees of yaw and pitch
 GAP = 0.05  # seconds from the nearest seen frame up to which a step's mouth is known
 LEADS = np.arange(-11, 12) * 0.02  # seconds by which a clip's lips may lead its sound
 LEAD_COST = 0.8  # correlation that a lead must win, per second
-WORTHLESS, GOOD = 0.05, 0.35  # correlation with unseen nets at which a clip counts nothing, and fully
-CLEAR_SHARE = 0.7  # that a clip of clear material counts at least
+WORTHLESS, FULLY = 0.05, 0.35  # correlation with unseen nets at which a clip counts nothing, and fully
+CLEAR_SHARE = 0.7  # that a clip of clear material or good truth counts at least
 SPEAKER_POWER = 0.7  # of seconds seen: who is seen for long must not outweigh the others
 
 
@@ -96,8 +88,14 @@ class Lesson:
 def find_clips(folder: Path, patterns: tuple[str, ...]) -> list[tuple[str, Path]]:
     """Speaker and path of every clip."""
     paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    one = ("talking", "grid_mixed")  # folders of which every file shows somebody else
-    return [(path.stem if path.parent.name in one else path.parent.name, path) for path in paths]
+    return [(name_speaker(path), path) for path in paths]
+
+
+def name_speaker(path: Path) -> str:
+    if path.stem.startswith("azure_"):
+        return "azure"  # one woman
+    # In these folders every other file shows somebody else.
+    return path.stem if path.parent.name in ("talking", "grid_mixed") else path.parent.name
 
 
 def read_clips(folder: Path, patterns: tuple[str, ...], cache: Path | None) -> list[Clip]:
@@ -265,6 +263,35 @@ def check(model: voice.VoiceModel, clip: Clip) -> list[float]:
     return [compare(0.0, 0), lead, *(compare(lead, place) for place in shape.Measure), correlate(loudness, truth[:, 0])]
 
 
+def weigh(facts: dict[str, tuple[float, float]], good: Sequence[Clip]) -> dict[str, float]:
+    """How much each clip counts, by its correlation with nets that did not learn from it; `good` ones always do."""
+    weights = {name: float(np.clip((fit - WORTHLESS) / (FULLY - WORTHLESS), 0, 1)) for name, (_, fit) in facts.items()}
+    return weights | {clip.name: max(weights.get(clip.name, 0.0), CLEAR_SHARE) for clip in good}
+
+
+def print_checks(halves: list[list[Clip]]) -> None:
+    """What each half's judge reaches on it."""
+    results = {
+        name_clip(clip): check(voice.VoiceModel(judge_file(number)), clip)
+        for number, half in enumerate(halves)
+        for clip in half
+    }
+    rows = list(results.values())
+    print(
+        "clip".ljust(24), "as it is      lead", "  ".join(m.name.lower().ljust(10) for m in shape.Measure), "loudness"
+    )
+    for name, row in (results | {"median": np.median(rows, axis=0), "mean": np.mean(rows, axis=0)}).items():
+        print(name.ljust(24), "  ".join(f"{value:8.2f}" for value in row))
+
+
+def judge_file(half: int) -> Path:
+    return JUDGES / f"half_{half}.onnx"
+
+
+def name_clip(clip: Clip) -> str:
+    return Path(clip.name.split("__")[-1]).stem
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
@@ -280,7 +307,9 @@ def main() -> None:
     rest, span = (
         np.median([getattr(known, name) for known in clear_ranges.values()], axis=0) for name in ("rest", "span")
     )
-    clips = clear + read_clips(arguments.clips, ROUGH[: 2 if arguments.free else None], arguments.cache)
+    rough = read_clips(arguments.clips, ROUGH[: 2 if arguments.free else None], arguments.cache)
+    halves = [read_clips(arguments.clips, tuple(f"talking/{n}.mp4" for n in half), arguments.cache) for half in GOOD]
+    clips = clear + rough + [clip for half in halves for clip in half]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         others = [clip.speech[: 4 * SPEECH_RATE] for clip in clips[:: max(len(clips) // OTHERS, 1)]]
         lessons = list(pool.map(make_lesson, clips, find_ranges(clips), [others] * len(clips), chunksize=8))
@@ -288,25 +317,18 @@ def main() -> None:
         judged = [pool.submit(judge_fold, lessons, fold) for fold in range(FOLDS)]
         facts = {name: fact for future in judged for name, fact in future.result().items()}
         leads = {name: lead for name, (lead, _) in facts.items()}
-        weights = {name: float(np.clip((c - WORTHLESS) / (GOOD - WORTHLESS), 0, 1)) for name, (_, c) in facts.items()}
-        weights |= {clip.name: max(weights.get(clip.name, 0.0), CLEAR_SHARE) for clip in clear}
-        print(f"{len(lessons)} clips, {sum(weight == 0 for weight in weights.values())} of them of no use")
-        nets = [pool.submit(train_on, lessons, leads, weights, seed) for seed in range(NETS)]
-        write_onnx(voice.MODEL_FILE, read_acoustic_model(), [net.result() for net in nets], rest, span)
-    print(
-        "clip".ljust(24),
-        "as it is      lead",
-        "  ".join(place.name.lower().ljust(10) for place in shape.Measure),
-        "loudness",
-    )
-    model = voice.VoiceModel(voice.MODEL_FILE)
-    checked = read_clips(arguments.clips, CHECKING, arguments.cache)
-    results = [check(model, clip) for clip in checked]
-    names = [clip.name.split("__")[1] for clip in checked]
-    for name, row in zip(
-        [*names, "median", "mean"], [*results, np.median(results, axis=0), np.mean(results, axis=0)], strict=True
-    ):
-        print(name.ljust(24), "  ".join(f"{value:8.2f}" for value in row))
+        weights = weigh(facts, [*clear, *(clip for half in halves for clip in half)])
+        print(f"{len(lessons)} clips, {sum(weight == 0 for weight in weights.values())} of them of no use", flush=True)
+        taught = []
+        for unheard in ([], *halves):
+            names = {clip.name for clip in unheard}
+            heard = [lesson for lesson in lessons if lesson.name not in names]
+            taught.append([pool.submit(train_on, heard, leads, weights, seed) for seed in range(NETS)])
+        files = [voice.MODEL_FILE, *map(judge_file, range(len(halves)))]
+        for path, unheard, nets in zip(files, ([], *halves), taught, strict=True):
+            known = {"rest": rest.tolist(), "span": span.tolist(), "unheard": [name_clip(clip) for clip in unheard]}
+            write_onnx(path, read_acoustic_model(), [net.result() for net in nets], known)
+    print_checks(halves)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
 """ONNX graphs written node by node."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+Shape = Sequence[str | int | None]
 
 
 class Graph:
@@ -18,13 +23,11 @@ class Graph:
         self._stored.append(numpy_helper.from_array(array, f"w{len(self._stored)}"))
         return str(self._stored[-1].name)
 
-    def add(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         self._nodes.append(helper.make_node(kind, list(inputs), [f"x{len(self._nodes)}"], **attributes))
         return str(self._nodes[-1].output[0])
 
-    def build(
-        self, inputs: dict[str, list[object]], outputs: dict[str, tuple[str, list[object]]], facts: dict[str, str]
-    ) -> bytes:
+    def build(self, inputs: dict[str, Shape], outputs: dict[str, tuple[str, Shape]], facts: dict[str, str]) -> bytes:
         """`inputs`: name and shape; `outputs`: name, whose value it is, and shape; `facts`: the file's metadata."""
         nodes = self._nodes + [
             helper.make_node("Identity", [value], [name]) for name, (value, _) in outputs.items()

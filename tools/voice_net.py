@@ -1,7 +1,7 @@
 """The voice-to-mouth net in PyTorch: how it is built, trained and written as ONNX."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,8 +128,8 @@ def draw_batch(
     features = np.zeros((BATCH, CROP, clips[0][0].features.shape[1]), np.float32)
     truth = np.zeros((BATCH, CROP, shape.MEASURES), np.float32)
     seen = np.zeros((BATCH, CROP), np.float32)
-    for row, number in enumerate(random.choice(len(clips), BATCH, p=shares)):
-        sample = clips[number][random.integers(len(clips[number]))]
+    for row, number in enumerate(random.choice(len(clips), BATCH, p=shares).tolist()):
+        sample = clips[number][int(random.integers(len(clips[number])))]
         first = random.integers(max(len(sample.features) - CROP, 0) + 1)
         part = slice(first, first + CROP)
         length = len(sample.features[part])
@@ -150,11 +150,12 @@ def predict(nets: Sequence[VoiceNet], features: np.ndarray) -> np.ndarray:
 
 
 def write_onnx(
-    path: Path, acoustic: AcousticModel, nets: Sequence[VoiceNet], rest: np.ndarray, span: np.ndarray
+    path: Path, acoustic: AcousticModel, nets: Sequence[VoiceNet], facts: Mapping[str, Sequence[float | str]]
 ) -> None:
     """Features (1, steps, FEATURES), an even number of steps -> the nets' mean answer and all they had in mind.
 
-    Out: `measures` (1, steps, measures), `closing` (1, steps), `hidden` (1, steps, nets x CHANNELS).
+    Out: `measures` (1, steps, measures), `closing` (1, steps), `hidden` (1, steps, nets x CHANNELS). `facts` become the
+    file's metadata, in JSON.
     """
     graph = Graph()
     place = [graph.store(np.array([value])) for value in (voice.FEATURES - 1, voice.FEATURES, 2)]
@@ -180,8 +181,9 @@ def write_onnx(
             "closing": (closing, [1, "steps"]),
             "hidden": (every, [1, "steps", inside]),
         },
-        {"rest": json.dumps(rest.tolist()), "span": json.dumps(span.tolist())},
+        {name: json.dumps(fact) for name, fact in facts.items()},
     )
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
 
 

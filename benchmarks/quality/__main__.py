@@ -22,6 +22,7 @@ from benchmarks.quality.figures import measure_trial
 from benchmarks.quality.sheet import save_sheet
 from benchmarks.quality.tables import ClipFigures, judge, print_tables
 from benchmarks.quality.trial import run_trial
+from benchmarks.quality.unheard import choose_voice_model, use_unheard
 from services.runtime.refusal import Refusal
 
 OUT = Path("out")
@@ -84,6 +85,7 @@ def measure_clip(path: Path, engines: Engines, voice: np.ndarray | None) -> Clip
     clip = load_clip(path, engines, OUT / "quality" / "cache")
     if not len(clip.track.seen_frames):
         raise Refusal("NO_FACE", "no frame shows a face")
+    use_unheard(clip.name)
     trial = run_trial(clip, engines, voice)
     save_sheet(trial, OUT / "quality" / f"{clip.name}.png")
     return measure_trial(trial)
@@ -95,6 +97,7 @@ def save(found: dict[str, ClipFigures], engines: Engines, seconds: float) -> Non
     document = {
         "engines": {engine.info.name: engine.info.version for engine in named},
         "models": {model.name: model.sha256 for engine in named for model in engine.info.models},
+        "voices": {clip: choose_voice_model(clip).name for clip in found},
         "seconds": round(seconds, 1),
         "aims": [
             {"name": aim.name, "aim": aim.aim, "found": _plain(aim.value), "met": aim.met, "worst": aim.worst}

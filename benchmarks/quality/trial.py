@@ -15,6 +15,7 @@ from services.orchestrator.options import JobOptions
 from services.restorer.engines import Past
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.frames import Frame
+from services.runtime.refusal import Refusal
 
 VISIBLE_SHARE, VISIBLE_SECONDS = 0.6, 10.0  # of the clip, from its beginning, and at most
 CROSS_SECONDS = 6.0  # of the clip's end, driven by another clip's speech
@@ -135,6 +136,8 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
             begun = time.perf_counter()
             (crop,) = rendering.sync_batch([Crop(output, int(result.drive.pts[output]), cut, mesh)])
             sync_seconds += time.perf_counter() - begun
+            if isinstance(crop, Refusal):
+                raise crop
             synced += 1
             restored = engines.restorer.restore([crop], _RESTORER_STRENGTH, past=result.past)[0]
             assert result.bare is not None

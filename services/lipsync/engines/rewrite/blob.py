@@ -28,10 +28,10 @@ def pack(kind: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     table = json.dumps([[name, little.dtype.str, little.shape] for name, little in littles.items()]).encode()
     hashed = hashlib.sha256(struct.pack("<I", len(table)) + table)
     for little in littles.values():
-        hashed.update(little)
+        hashed.update(little.data)
     # One copy of what may be 64 MiB.
     head = _HEAD.pack(MAGIC, VERSION, _KINDS[kind], hashed.digest(), len(table))
-    return b"".join([head, table, *littles.values()])
+    return b"".join([head, table, *(little.data for little in littles.values())])
 
 
 def unpack(kind: str, blob: bytes) -> dict[str, np.ndarray]:
