@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from services.orchestrator.formats import HARDWARE_CODECS, PRESETS, VIDEO_CODECS, VideoCodec
 from services.orchestrator.light import UNTOLD, Light, describe_light
 from services.runtime.frames import FFMPEG_NAMES, Color, Frame, FrameFormat, PixelFormat
+from services.runtime.process import leave_real_time
 from services.runtime.refusal import Refusal
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -137,6 +138,9 @@ def add_video_stream(container: OutputContainer, settings: EncodeSettings) -> Vi
     context.thread_count = settings.threads
     context.thread_type = "FRAME"
     _tag_color(stream, settings.format.color)
+    if codec.encoder == "libsvtav1":
+        context.open()
+        leave_real_time()
     return stream
 
 

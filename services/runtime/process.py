@@ -1,9 +1,11 @@
 """What a process sets up before anything else: memory, logging."""
 
+import contextlib
 import ctypes
 import logging
 import os
 import sys
+from pathlib import Path
 
 import structlog
 
@@ -21,6 +23,19 @@ def keep_large_blocks() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     except (OSError, AttributeError):  # not glibc: musl, macOS, Windows
         pass
+
+
+def leave_real_time() -> None:
+    """Takes all threads of this process back to ordinary scheduling; Linux.
+
+    SVT-AV1 gives its own threads and its caller's the highest real-time priority where root runs it: nothing else, not
+    even a health check, gets a turn while it encodes, and every process started from that thread is as greedy.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for thread in [int(task.name) for task in Path("/proc/self/task").iterdir()]:
+            with contextlib.suppress(ProcessLookupError):
+                if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                    os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def set_up_logging(stage: str) -> None:

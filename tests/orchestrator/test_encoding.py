@@ -1,6 +1,7 @@
 """Segments and the finished file, read back with FFmpeg: every frame, every time, every tag."""
 
 import hashlib
+import os
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -343,6 +344,16 @@ def test_the_same_frames_give_the_same_bytes_in_every_codec(tmp_path: Path, code
             for number in range(12):
                 encoder.encode(to_picture(draw_frame(number))[0])
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_no_encoder_takes_the_processor_for_itself(tmp_path: Path, codec: str) -> None:
+    """Where root runs it, SVT-AV1 would."""
+    settings = EncodeSettings(YUV420P, Fraction(25), VIDEO_CODECS[codec].crf, "ultrafast", codec=codec)
+    with SegmentEncoder(tmp_path / "segment", settings) as encoder:
+        encoder.encode(to_picture(draw_frame(0))[0])
+        threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
 
 
 def test_a_large_picture_is_scaled_down_and_converted_to_what_the_codec_holds(tmp_path: Path) -> None:
