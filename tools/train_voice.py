@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--cache", type=Path, help="folder to keep meshes in between runs")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--free", action="store_true", help="leave the VoxCeleb-like clips out")
+    parser.add_argument("--free", action="store_true", help="learn from GRID and HDTF alone")
     arguments = parser.parse_args()
     clear = read_clips(arguments.clips, CLEAR, arguments.cache)
     reference, basis = train_face(clear)
@@ -309,7 +309,8 @@ def main() -> None:
     )
     rough = read_clips(arguments.clips, ROUGH[: 2 if arguments.free else None], arguments.cache)
     halves = [read_clips(arguments.clips, tuple(f"talking/{n}.mp4" for n in half), arguments.cache) for half in GOOD]
-    clips = clear + rough + [clip for half in halves for clip in half]
+    talking = [] if arguments.free else [clip for half in halves for clip in half]
+    clips = clear + rough + talking
     with ProcessPoolExecutor(arguments.jobs) as pool:
         others = [clip.speech[: 4 * SPEECH_RATE] for clip in clips[:: max(len(clips) // OTHERS, 1)]]
         lessons = list(pool.map(make_lesson, clips, find_ranges(clips), [others] * len(clips), chunksize=8))
@@ -317,7 +318,7 @@ def main() -> None:
         judged = [pool.submit(judge_fold, lessons, fold) for fold in range(FOLDS)]
         facts = {name: fact for future in judged for name, fact in future.result().items()}
         leads = {name: lead for name, (lead, _) in facts.items()}
-        weights = weigh(facts, [*clear, *(clip for half in halves for clip in half)])
+        weights = weigh(facts, clear + talking)
         print(f"{len(lessons)} clips, {sum(weight == 0 for weight in weights.values())} of them of no use", flush=True)
         taught = []
         for unheard in ([], *halves):

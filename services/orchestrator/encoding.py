@@ -19,6 +19,8 @@ from services.runtime.process import leave_real_time
 from services.runtime.refusal import Refusal
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+# Of so few pictures x265 leaves the decoding times to chance; they are decoded in the order in which they are shown.
+_FEW = 2
 _SEGMENT_MUXERS = {"ffv1": "matroska"}  # of codecs that MP4 does not hold
 
 
@@ -108,7 +110,11 @@ class SegmentEncoder:
 
     def _write(self, picture: av.VideoFrame | None) -> None:
         try:
-            self._container.mux(self._stream.encode(picture))
+            packets = self._stream.encode(picture)
+            if picture is None and self.frame_count <= _FEW:
+                for packet in packets:
+                    packet.dts = packet.pts
+            self._container.mux(packets)
         except FFmpegError as error:
             if not self._settings.hardware:
                 raise

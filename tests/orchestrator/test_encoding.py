@@ -178,6 +178,23 @@ def test_segments_stand_alone_and_come_out_alike(tmp_path):
     assert len(headers) == 1
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_a_segment_may_have_few_frames(tmp_path: Path, codec: str, frames: int) -> None:
+    settings = EncodeSettings(YUV420P, Fraction(25), VIDEO_CODECS[codec].crf, "ultrafast", codec=codec)
+    for attempt in range(8):
+        path = tmp_path / f"segment{attempt}"
+        with SegmentEncoder(path, settings) as encoder:
+            for number in range(frames):
+                encoder.encode(to_picture(draw_frame(number))[0])
+        with av.open(path) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        times = [packet.dts for packet in packets]
+        assert len(times) == frames
+        assert times == sorted(set(times))
+        assert all(packet.pts - packet.dts <= 4 * packet.duration for packet in packets)
+
+
 def test_a_single_frame_is_a_video(tmp_path):
     timeline = build_even(1, Fraction(1, 100))
     segments = encode_segments(tmp_path, timeline, EncodeSettings(YUV420P, timeline.frame_rate))

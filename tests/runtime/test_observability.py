@@ -26,6 +26,7 @@ from prometheus_client import REGISTRY
 from benchmarks.dispatch import dispatching
 from benchmarks.fixed_cost import FixedCost, make_packet
 from services.orchestrator.artifacts import ArtifactStore
+from services.orchestrator.delivering import Deliveries
 from services.orchestrator.discovery import FixedList
 from services.orchestrator.importing import ImportRules
 from services.orchestrator.servicer import OrchestratorServicer
@@ -130,7 +131,9 @@ def test_a_job_is_in_the_trace_of_the_call_that_made_it(spans: InMemorySpanExpor
     nowhere = Stages(*["127.0.0.1:1"] * 4)
 
     async def ask() -> None:
-        servicer = OrchestratorServicer(store, artifacts, nowhere, ImportRules(), WebhookRules(), background=())
+        servicer = OrchestratorServicer(
+            store, artifacts, nowhere, ImportRules(), Deliveries(), WebhookRules(), background=()
+        )
         async with serving(servicer) as served, AsyncClient(f"127.0.0.1:{served.running.port}") as client:
             asset = await client.upload(tmp_path / "speech.wav")
             with tracing.span("caller"):
