@@ -33,7 +33,7 @@ LEVEL_WINDOW = 600  # mel frames (6 s) either side over which the channel is eve
 QUIET = 1e-8  # power under which a band counts as silent: what 16 bits do not tell from nothing
 FLOOR = 10.0  # logarithm of power by which whatever is quieter than loud speech is not heard
 STEADY = 1.2  # logarithm of power; sound that varies less than this over time is nobody's speech
-_CHUNK = 1024  # steps predicted at a time
+_CHUNK = 256  # steps predicted at a time: memory, here and in the net, must not grow with the speech
 
 
 @dataclass(frozen=True, slots=True)
