@@ -90,7 +90,8 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
 
     Raises NoAudio, EmptyAudio and whatever the decoder says of the file.
     """
-    path = await in_thread(artifacts.artifact_path, "speech", json.dumps([source, SPEECH_RATE]))
+    key = json.dumps([source, SPEECH_RATE])
+    path = await in_thread(artifacts.artifact_path, "speech", key)
     if not path.is_file():
         with artifacts.scratch() as scratch:
             with scratch.open("wb") as file:
@@ -98,7 +99,7 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
                     await in_thread(file.write, block.samples.tobytes())
             if not scratch.stat().st_size:
                 raise Refusal("EMPTY_AUDIO", "the sound track holds no samples", digest=source)
-            await in_thread(artifacts.adopt_artifact, "speech", json.dumps([source, SPEECH_RATE]), scratch)
+            await in_thread(artifacts.adopt_artifact, "speech", key, scratch)
     return np.memmap(path, np.float32, "r")
 
 

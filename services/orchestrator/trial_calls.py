@@ -6,6 +6,7 @@ from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import from_asset, from_estimate, to_new_job, to_tenant
 from services.orchestrator.estimating import estimate, inspect_all
 from services.orchestrator.previewing import Previews
+from services.orchestrator.records import NewJob
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
 from services.runtime.streams import in_thread
@@ -21,9 +22,7 @@ class TrialCalls:
     async def EstimateJob(
         self, request: pb.EstimateJobRequest, context: grpc.aio.ServicerContext
     ) -> pb.EstimateJobResponse:
-        new = to_new_job(request.job, to_tenant(context))
-        for digest in new.assets:
-            await in_thread(self._artifacts.get_asset, digest)
+        new = await self._read_new(request.job, to_tenant(context))
         facts = await inspect_all(self._stages, new)
         costs = await in_thread(self._store.latest_costs)
         ahead = await in_thread(self._store.count_ahead, new)
@@ -33,9 +32,7 @@ class TrialCalls:
         self, request: pb.PreviewJobRequest, context: grpc.aio.ServicerContext
     ) -> pb.PreviewJobResponse:
         tenant = to_tenant(context)
-        new = to_new_job(request.job, tenant)
-        for digest in new.assets:
-            await in_thread(self._artifacts.get_asset, digest)
+        new = await self._read_new(request.job, tenant)
         await self._stages.check_engines(new.options)
         await in_thread(self._artifacts.check_room)
         await in_thread(self._store.check_room, tenant, 0)
@@ -45,3 +42,10 @@ class TrialCalls:
             preview = await self._previews.show_frame(new, round(request.time, 6))
         await in_thread(self._store.put_asset, preview.asset, tenant)
         return pb.PreviewJobResponse(asset=from_asset(preview.asset), outcomes=preview.outcomes)
+
+    async def _read_new(self, job: pb.Job, tenant: str) -> NewJob:
+        """Raises Refusal ASSET_NOT_FOUND."""
+        new = to_new_job(job, tenant)
+        for digest in new.assets:
+            await in_thread(self._artifacts.get_asset, digest)
+        return new

@@ -12,6 +12,7 @@ import pytest
 from skimage import data
 
 from services.detector.engines.blazeface import BlazeFace
+from services.runtime.models import load_manifest, models_folder
 
 VIEW = (640, 360)  # width, height
 FACE = (222.0, 125.0)  # middle of the face in the portrait, pixels
@@ -39,6 +40,17 @@ class Portrait:
 def blazeface() -> BlazeFace:
     """Raises a Refusal that says `make models` when the model files are not there."""
     return BlazeFace()
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the default models, for others beside them; the environment that names it is put back after."""
+    for model in load_manifest().models.values():
+        if model.default:
+            (tmp_path / model.file).symlink_to(models_folder() / model.file)
+    for variable in ("SYNCLINE_MODELS", "SYNCLINE_MANIFEST"):
+        monkeypatch.setenv(variable, "")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

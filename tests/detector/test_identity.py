@@ -94,19 +94,11 @@ def test_a_face_seen_much_better_is_looked_at_again(engine: BlazeFace, network: 
     assert 2 <= len(network.faces) <= 4
 
 
-def test_the_real_network_on_random_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portrait: Portrait
-) -> None:
+def test_the_real_network_on_random_weights(models: Path, portrait: Portrait) -> None:
     pytest.importorskip("torch", reason="the neural group is not installed")
-    from services.runtime.models import load_manifest, models_folder
     from tests.neural import make_models
 
-    for model in load_manifest().models.values():
-        if model.default:
-            (tmp_path / model.file).symlink_to(models_folder() / model.file)
-    for variable in ("SYNCLINE_MODELS", "SYNCLINE_MANIFEST"):
-        monkeypatch.setenv(variable, "")
-    make_models(tmp_path, {"ours": ("arcface", {"units": (1, 1, 1, 1)})})
+    make_models(models, {"ours": ("arcface", {"units": (1, 1, 1, 1)})})
     config = DetectorConfig(arcface_model="ours", network=BackendConfig(backend="torch"))
     (loaded,) = load_engines(config)
     assert [model.license for model in loaded.info.models] == ["Apache-2.0", "Apache-2.0", "MIT"]

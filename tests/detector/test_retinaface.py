@@ -83,17 +83,11 @@ def test_where_the_cheap_detector_names_nothing_the_whole_is_looked_at() -> None
     assert any(shape[2:] == (640, 640) for shape in network.shapes)
 
 
-def test_the_real_network_on_random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_network_on_random_weights(models: Path) -> None:
     pytest.importorskip("torch", reason="the neural group is not installed")
-    from services.runtime.models import load_manifest, models_folder
     from tests.neural import make_models
 
-    for model in load_manifest().models.values():
-        if model.default:
-            (tmp_path / model.file).symlink_to(models_folder() / model.file)
-    for variable in ("SYNCLINE_MODELS", "SYNCLINE_MANIFEST"):
-        monkeypatch.setenv(variable, "")
-    make_models(tmp_path, {"retinaface-mobilenet": ("retinaface", {"body": "mobilenet"})})
+    make_models(models, {"retinaface-mobilenet": ("retinaface", {"body": "mobilenet"})})
     blazeface, loaded = load_engines(DetectorConfig(engine="blazeface,retinaface"))
     assert (blazeface.info.name, loaded.info.name) == ("blazeface", "retinaface")
     loaded.open_tracker(SETTINGS).track(PHOTO)

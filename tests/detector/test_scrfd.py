@@ -11,7 +11,7 @@ from services.detector.engines import TrackSettings, load_engines
 from services.detector.engines._centres import decode_centres, make_centres
 from services.runtime.backends import BackendConfig
 from services.runtime.config import ConfigError
-from services.runtime.models import file_digest, load_manifest, models_folder
+from services.runtime.models import file_digest
 from services.runtime.refusal import Refusal
 
 SETTINGS = TrackSettings((512, 512), (512, 512))
@@ -97,12 +97,9 @@ def write_onnx(path: Path, score: float, anchors: int = 2, points: bool = True) 
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DetectorConfig:
-    for model in load_manifest().models.values():
-        if model.default:
-            (tmp_path / model.file).symlink_to(models_folder() / model.file)
-    monkeypatch.setenv("SYNCLINE_MODELS", str(tmp_path))
-    monkeypatch.setenv("SYNCLINE_MANIFEST", str(tmp_path / "own.toml"))
+def config(models: Path, monkeypatch: pytest.MonkeyPatch) -> DetectorConfig:
+    monkeypatch.setenv("SYNCLINE_MODELS", str(models))
+    monkeypatch.setenv("SYNCLINE_MANIFEST", str(models / "own.toml"))
     return DetectorConfig(engine="scrfd", scrfd_model="ours")
 
 

@@ -7,7 +7,7 @@ from services.detector.engines._identity import Recognizer
 from services.detector.engines._networks import FaceNetworks
 from services.detector.engines._region import Region, region_of_mesh, whole_picture, widen
 from services.detector.engines._tracker import FaceTracker
-from services.runtime.engine import EngineInfo
+from services.runtime.engine import EngineInfo, ModelInfo
 from services.runtime.models import model_info, model_path
 
 DETECTION_MODEL = "face-detection-full-range"
@@ -28,8 +28,7 @@ class BlazeFace:
     def __init__(
         self, threads: int = 2, min_detection_score: float = 0.5, recognizer: Recognizer | None = None
     ) -> None:
-        own = (model_info(DETECTION_MODEL), model_info(MESH_MODEL))
-        self.info = EngineInfo("blazeface", "3", (*own, *([recognizer.info] if recognizer else [])))
+        self.info = EngineInfo("blazeface", "3", list_models(recognizer))
         self._recognizer = recognizer
         self._networks = FaceNetworks(model_path(DETECTION_MODEL), model_path(MESH_MODEL), threads, min_detection_score)
 
@@ -47,6 +46,11 @@ class BlazeFace:
         # Both are coarse: a first mesh says where to look for the final one.
         rough = self._networks.find_mesh(crop, found[0].region if found else whole)
         return region_of_mesh(rough.points) if rough.score >= _MIN_MESH_SCORE else whole
+
+
+def list_models(recognizer: Recognizer | None) -> tuple[ModelInfo, ...]:
+    """What every engine of this family runs: BlazeFace, FaceMesh, and who tells persons apart."""
+    return (model_info(DETECTION_MODEL), model_info(MESH_MODEL), *([recognizer.info] if recognizer else []))
 
 
 def _is_usable(rough: np.ndarray) -> bool:

@@ -8,10 +8,9 @@ from services.detector.config import DetectorConfig
 from services.detector.engines._anchors import decode
 from services.detector.engines._confirmed import NEAR_SIDE, ConfirmedDetector, ConfirmedNetworks
 from services.detector.engines._identity import Recognizer
-from services.detector.engines.blazeface import DETECTION_MODEL, MESH_MODEL
+from services.detector.engines.blazeface import list_models
 from services.runtime.backends import Backend
 from services.runtime.engine import EngineInfo
-from services.runtime.models import model_info
 from services.runtime.networks.catalogue import load_model
 
 VERSION = "1"
@@ -24,7 +23,7 @@ def load_retinaface(config: DetectorConfig, recognizer: Recognizer | None = None
     backend, info = load_model(config.retinaface_model, "retinaface", config.network, config.allow_noncommercial)
     backend.run([np.zeros((1, 3, NEAR_SIDE, NEAR_SIDE), np.float32)])  # warmed
     version = "-".join([VERSION, config.network.backend, config.network.precision])
-    models = (info, model_info(DETECTION_MODEL), model_info(MESH_MODEL), *([recognizer.info] if recognizer else []))
+    models = (info, *list_models(recognizer))
     networks = open_networks(backend, config.threads, config.network.max_batch_size)
     return ConfirmedDetector(networks, EngineInfo("retinaface", version, models), recognizer)
 

@@ -8,10 +8,9 @@ from services.detector.config import DetectorConfig
 from services.detector.engines._centres import decode_centres
 from services.detector.engines._confirmed import NEAR_SIDE, ConfirmedDetector, ConfirmedNetworks
 from services.detector.engines._identity import Recognizer
-from services.detector.engines.blazeface import DETECTION_MODEL, MESH_MODEL
+from services.detector.engines.blazeface import list_models
 from services.runtime.backends import Backend
 from services.runtime.engine import EngineInfo
-from services.runtime.models import model_info
 from services.runtime.networks.catalogue import load_model
 from services.runtime.refusal import Refusal
 
@@ -24,23 +23,24 @@ def load_scrfd(config: DetectorConfig, recognizer: Recognizer | None = None) -> 
     """Raises ConfigError, and Refusal MODEL_MISSING, MODEL_ALTERED, MODEL_MISMATCH, MODEL_FORBIDDEN."""
     backend, info = load_model(config.scrfd_model, "scrfd", config.network, config.allow_noncommercial)
     _warm(backend, config.scrfd_model)
-    models = (info, model_info(DETECTION_MODEL), model_info(MESH_MODEL), *([recognizer.info] if recognizer else []))
+    models = (info, *list_models(recognizer))
     networks = ConfirmedNetworks(backend, _prepare, _decode, config.threads, config.network.max_batch_size)
     return ConfirmedDetector(networks, EngineInfo("scrfd", VERSION, models), recognizer)
 
 
 def _warm(backend: Backend, model: str) -> None:
     """Raises Refusal MODEL_MISMATCH for a file of fixed sides, or of other strides or anchors."""
-    told = f"model {model} is no SCRFD with points and open sides: "
     try:
         outputs = backend.run([np.zeros((1, 3, NEAR_SIDE, NEAR_SIDE), np.float32)])
         _decode([output[0] for output in outputs], (NEAR_SIDE, NEAR_SIDE))
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise Refusal("MODEL_MISMATCH", told + str(error).partition("\n")[0], model=model) from error
-    except Exception as error:  # ONNX Runtime's own, of a picture that the file does not take
-        if not type(error).__module__.startswith("onnxruntime"):
+    except Exception as error:
+        # ONNX Runtime's own, of a picture that the file does not take, have no common public base.
+        foreign = type(error).__module__.startswith("onnxruntime")
+        if not foreign and not isinstance(error, RuntimeError | ValueError | IndexError):
             raise
-        raise Refusal("MODEL_MISMATCH", told + str(error).partition("\n")[0], model=model) from error
+        why = str(error).partition("\n")[0]
+        message = f"model {model} is no SCRFD with points and open sides: {why}"
+        raise Refusal("MODEL_MISMATCH", message, model=model) from error
 
 
 def _prepare(squares: np.ndarray) -> np.ndarray:
