@@ -171,6 +171,39 @@ def test_a_worker_without_a_job_helps_with_segments(store):
     assert store.get_job(job).progress.done_segments == 1
 
 
+def test_lighter_jobs_beside_a_heavy_one_are_seen_and_helpers_keep_free_for_them(store):
+    heavy = create(store)
+    lease = claim(store)
+    spans = [SegmentSpan(index, index * 100, 100) for index in range(3)]
+    store.plan_segments(lease, "plan", spans, 12, 8_000_000)
+    work = 300 * 8000
+    assert not store.has_lighter(heavy, work)
+    light = create(store)
+    other = claim(store)
+    assert not store.has_lighter(heavy, work)  # nobody knows yet
+    store.plan_segments(other, "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
+    assert store.has_lighter(heavy, work)
+    assert not store.has_lighter(heavy, 4 * 3405)  # there is little left of it
+    assert not store.has_lighter(light, 3406)
+    _, rendering = store.claim_segment(light, "worker", LONG)
+    assert store.claim_help("helper", LONG, gives_way=True) is None
+    store.finish_segment(rendering, MADE)
+    store.finish_job(other, MADE, REPORT)
+    assert store.has_lighter(heavy, work)  # there may be more like it
+    assert store.claim_help("helper", LONG, gives_way=True) is None
+    assert store.claim_help("helper", LONG) is not None
+
+
+def test_an_urgent_job_is_not_slowed_for_one_that_is_less_so(store):
+    urgent = create(store, priority=1)
+    lease = claim(store)
+    store.plan_segments(lease, "plan", SPANS, 12, 8_000_000)
+    create(store)
+    assert store.claim_job("helper", LONG, 1) is None
+    store.plan_segments(store.claim_job("helper", LONG, 0)[1], "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
+    assert not store.has_lighter(urgent, 300 * 8000)
+
+
 def test_a_long_job_lets_the_others_go_first_in_turn(store):
     long = create(store)
     lease = claim(store)
