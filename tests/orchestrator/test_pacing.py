@@ -150,7 +150,7 @@ def test_a_helper_gives_its_segment_back_for_a_job_that_waits(tmp_path: Path, mo
                 await asyncio.sleep(0.02)
 
     async def call() -> None:
-        stages = Stages(*["127.0.0.1:1"] * 4)
+        stages = Stages("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1")
         helper = Worker(store, artifacts, stages, Deliveries(), 30.0, 4.0, 10.0, 0.25)
         working = asyncio.ensure_future(helper.run())
         await until(lambda: store.list_segments(long)[0].state is SegmentState.RUNNING)
