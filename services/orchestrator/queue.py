@@ -297,7 +297,9 @@ def _claim_segment(tx: Transaction, row: Row, owner: str, seconds: float) -> tup
     lease = Lease(row["id"], part["number"], owner, row["last_fence"] + 1)
     open_attempt(tx, lease, part)
     tx.update(job, {"id": row["id"]}, {"last_fence": lease.fence})
-    return to_segment(update_leased(tx, lease, lease_values(tx, lease, seconds, part))), lease
+    claimed = lease_values(tx, lease, seconds, part)
+    update_leased(tx, lease, claimed)
+    return to_segment({**part, **claimed}), lease
 
 
 def _list_segments(tx: Transaction, job_id: str) -> list[SegmentRecord]:
