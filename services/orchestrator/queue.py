@@ -91,6 +91,12 @@ _LIGHTER_JOB = (
     .limit(1)
 )
 _SEGMENTS = sa.select(segment).where(segment.c.job == sa.bindparam("job")).order_by(segment.c.number)
+# What its owner does not know of: the commit that claimed it was not heard of.
+_OWN_SEGMENT = sa.select(segment).where(
+    segment.c.job == sa.bindparam("job"),
+    segment.c.owner == sa.bindparam("owner"),
+    segment.c.state == SegmentState.RUNNING,
+)
 _OPEN_SEGMENTS = (
     sa.select(sa.func.count())
     .select_from(segment)
@@ -111,23 +117,22 @@ class WorkQueue:
 
     # Jobs
 
-    def claim_job(
-        self, owner: str, seconds: float, least_priority: int = _LEAST_PRIORITY
-    ) -> tuple[JobRecord, Lease] | None:
+    def claim_job(self, owner: str, seconds: float) -> tuple[JobRecord, Lease] | None:
         """The job whose lease ran out, else the next by priority and turn, for so long; None: nothing to do now."""
         with self._database.writing() as tx:
-            wanted = {"now": tx.now, "lane": -least_priority}
+            wanted = {"now": tx.now, "lane": -_LEAST_PRIORITY}
             while (row := tx.first(_LOST_JOB, now=tx.now) or tx.first(_NEXT_JOB, **wanted)) is not None:
                 if (failure := lost_too_often(tx, row["id"], None, row)) is not None:
                     end_job(tx, row, JobState.FAILED, "Failed.", failure)
                     continue
-                lease = Lease(row["id"], None, owner, row["last_fence"] + 1)
-                open_attempt(tx, lease, row)
-                values = lease_values(tx, lease, seconds, row) | {"last_fence": lease.fence}
-                begun = row["start_time"] is not None
-                values |= {} if begun else {"start_time": tx.now}
-                return to_job(change_job(tx, row, values, "Taken up again." if begun else "Begun.")), lease
+                return _claim_job(tx, row, owner, seconds)
         return None
+
+    def claim_waiting_job(self, owner: str, seconds: float, least_priority: int) -> tuple[JobRecord, Lease] | None:
+        """The next job of that priority or a higher one, for a worker that is helping; None: none waits."""
+        with self._database.writing() as tx:
+            row = tx.first(_NEXT_JOB, now=tx.now, lane=-least_priority)
+            return None if row is None else _claim_job(tx, row, owner, seconds)
 
     def heartbeat(self, lease: Lease, seconds: float, progress: JobProgress | None = None) -> bool:
         """Extends the lease, of a job or segment, and tells how far its job is. False: it is lost, stop working."""
@@ -267,18 +272,45 @@ class WorkQueue:
     def finish_segment(self, lease: Lease, result: Asset, details: Mapping[str, Any] | None = None) -> JobRecord:
         """Publishes the segment's file. Telling the same twice, after a commit that was not heard of, does no harm."""
         with self._database.writing() as tx:
-            row = find_job(tx, lease.job, lock=True)
-            part = find_segment(tx, lease)
-            published = {"state": SegmentState.DONE, "fence": lease.fence, "digest": result.digest}
-            if {name: part[name] for name in published} == published:
-                return to_job(row)
-            check_held(lease, row, part)
-            close_attempt(tx, lease, SegmentState.DONE)
-            values = published | {"size": result.size, "details": encode_json(details or {}), "owner": None}
-            update_leased(tx, lease, values | {"lease_until": None})
-            known = to_progress(row["progress"])
-            progress = replace(known, done_segments=known.done_segments + 1)
-            return to_job(change_job(tx, row, {"progress": encode_progress(progress), "attempts": 0}))
+            return to_job(_publish(tx, lease, result, details or {}))
+
+    def finish_and_claim(
+        self, lease: Lease, result: Asset, details: Mapping[str, Any], seconds: float
+    ) -> tuple[SegmentRecord, Lease] | None:
+        """As finish_segment; then the job's next segment as claim_segment gives it, in the same transaction."""
+        with self._database.writing() as tx:
+            row = _publish(tx, lease, result, details)
+            claimed = None
+            if row["last_fence"] > lease.fence:
+                claimed = tx.first(_OWN_SEGMENT, job=lease.job, owner=lease.owner)
+            if claimed is not None:
+                return to_segment(claimed), replace(lease, segment=claimed["number"], fence=claimed["fence"])
+            return _claim_segment(tx, row, lease.owner, seconds)
+
+
+def _claim_job(tx: Transaction, row: Row, owner: str, seconds: float) -> tuple[JobRecord, Lease]:
+    lease = Lease(row["id"], None, owner, row["last_fence"] + 1)
+    open_attempt(tx, lease, row)
+    values = lease_values(tx, lease, seconds, row) | {"last_fence": lease.fence}
+    begun = row["start_time"] is not None
+    values |= {} if begun else {"start_time": tx.now}
+    return to_job(change_job(tx, row, values, "Taken up again." if begun else "Begun.")), lease
+
+
+def _publish(tx: Transaction, lease: Lease, result: Asset, details: Mapping[str, Any]) -> Row:
+    """The job's row; as it was when the same was published before."""
+    row = find_job(tx, lease.job, lock=True)
+    part = find_segment(tx, lease)
+    published = {"state": SegmentState.DONE, "fence": lease.fence, "digest": result.digest}
+    if {name: part[name] for name in published} == published:
+        return row
+    check_held(lease, row, part)
+    close_attempt(tx, lease, SegmentState.DONE)
+    values = published | {"size": result.size, "details": encode_json(details), "owner": None}
+    update_leased(tx, lease, values | {"lease_until": None})
+    known = to_progress(row["progress"])
+    progress = replace(known, done_segments=known.done_segments + 1)
+    return change_job(tx, row, {"progress": encode_progress(progress), "attempts": 0})
 
 
 def _has_lighter(tx: Transaction, row: Row, work: int) -> bool:

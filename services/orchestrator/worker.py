@@ -102,7 +102,7 @@ class Worker:
         try:
             while own is None and not (await asyncio.wait({helping}, timeout=_IDLE_SECONDS))[0]:
                 with contextlib.suppress(Refusal):  # the store is out of reach: what is being done goes on
-                    own = await claim(self._store, self._store.claim_job, *terms, job.priority)
+                    own = await claim(self._store, self._store.claim_waiting_job, *terms, job.priority)
         finally:
             helping.cancel()  # what it has begun it gives back
             await asyncio.gather(helping, return_exceptions=True)

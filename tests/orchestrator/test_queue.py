@@ -199,8 +199,8 @@ def test_an_urgent_job_is_not_slowed_for_one_that_is_less_so(store):
     lease = claim(store)
     store.plan_segments(lease, "plan", SPANS, 12, 8_000_000)
     create(store)
-    assert store.claim_job("helper", LONG, 1) is None
-    store.plan_segments(store.claim_job("helper", LONG, 0)[1], "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
+    assert store.claim_waiting_job("helper", LONG, 1) is None
+    store.plan_segments(store.claim_waiting_job("helper", LONG, 0)[1], "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
     assert not store.has_lighter(urgent, 300 * 8000)
 
 
