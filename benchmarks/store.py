@@ -2,8 +2,8 @@
 
     python -m benchmarks.store
 
-A job is claimed and finished, or a segment is claimed and published: two transactions each, both on disk before they
-are told. Beside them the floor: how many times a second this disk confirms a write.
+A job is claimed and finished in two transactions; a segment is published and the next one claimed in one. They are on
+disk before they are told. Beside them the floor: how many times a second this disk confirms a write.
 """
 
 import os
@@ -113,7 +113,7 @@ def main() -> None:
                 table.add_row(database, str(workers), f"{jobs:.0f}", f"{segments:.0f}")
     console = Console()
     console.print(table)
-    console.print(f"this disk confirms {floor:.0f} writes a second; a piece needs two")
+    console.print(f"this disk confirms {floor:.0f} writes a second; a job needs two, a segment one")
 
 
 if __name__ == "__main__":

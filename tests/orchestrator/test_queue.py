@@ -13,7 +13,19 @@ from services.orchestrator.records import JobFilter, JobState, Limits, NewJob
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan
 from services.runtime.config import ConfigError
-from tests.orchestrator.test_store import AUDIO, LONG, MADE, REPORT, SPANS, USELESS, VIDEO, claim, create, refused
+from tests.orchestrator.test_store import (
+    AUDIO,
+    LONG,
+    MADE,
+    REPORT,
+    RUN_OUT,
+    SPANS,
+    USELESS,
+    VIDEO,
+    claim,
+    create,
+    refused,
+)
 
 
 def serve_all(store: JobStore) -> list[str]:
@@ -199,7 +211,10 @@ def test_an_urgent_job_is_not_slowed_for_one_that_is_less_so(store):
     lease = claim(store)
     store.plan_segments(lease, "plan", SPANS, 12, 8_000_000)
     create(store)
-    assert store.claim_waiting_job("helper", LONG, 1) is None
+    lost = create(store, priority=2)
+    store.claim_job("dies", RUN_OUT)
+    assert store.claim_waiting_job("helper", LONG, 1) is None  # who helps takes over nothing
+    assert claim(store).job == lost
     store.plan_segments(store.claim_waiting_job("helper", LONG, 0)[1], "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
     assert not store.has_lighter(urgent, 300 * 8000)
 
