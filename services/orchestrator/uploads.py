@@ -138,7 +138,7 @@ class BucketUpload(Upload):
     def finish(self) -> Asset:
         if not self._there:
             with self._open_scratch() as path:
-                write_file(path, chain(self._read_parts(), [self._tail]))
+                write_file(path, chain(self._read_parts(), [bytes(self._tail)]))
                 self._check(hash_file(path), self._drop)
                 self._keep(path, self._asset)
         self._drop()
