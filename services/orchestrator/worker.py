@@ -48,7 +48,6 @@ class Worker:
         pace: float,
     ) -> None:
         """`pace`: share of its speed at which a job goes on beside lighter ones."""
-
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
