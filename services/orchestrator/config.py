@@ -37,7 +37,7 @@ class OrchestratorConfig:
     turn_seconds: float = 10.0  # of rendering, after which a job lets another one that waits go first
     # Share of its own speed at which a job goes on while others as urgent, of a quarter of its work or less, are made
     # on this store; 1: at full speed, for hosts that have processors of their own for every worker. 0.05 to 1.
-    pace: float = 0.25
+    pace: float = 0.15
     import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none
     import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
     import_buckets: str = ""  # what clients may name of buckets: "s3://footage,gs://news/public"; empty: nothing

@@ -5,7 +5,6 @@ Who feeds a job's frames in feeds all stages that they go through, here and on o
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 import structlog
@@ -14,8 +13,8 @@ from services.runtime.streams import in_thread
 
 _LOOK_SECONDS = 0.5  # between looks for lighter jobs
 _MOST_SECONDS = 2.0  # of one rest: no stage is to take it for silence
-_FILLING = 8  # batches that are on their way through the stages before the first one is through
-_MEASURED = 8  # batches of which the mean is taken
+# Over so many batches and seconds at least a mean is taken; those before it fill the stages, faster than they work.
+_BATCHES, _SECONDS = 8, 1.0
 
 _log = structlog.get_logger("pace")
 
@@ -55,20 +54,27 @@ class Stride:
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._seconds: float | None = None  # of a batch at full speed, once that is known
-        self._begun: deque[float] = deque(maxlen=_MEASURED + 1)
-        self._filling = _FILLING
+        self._filled = False
+        self._batches, self._since = 0, -1.0  # of the mean that is being taken; none is: -1
         self._last = 0.0
 
     async def rest(self) -> None:
         """Between two batches. The first ones pass at full speed: by them it is known."""
         now = asyncio.get_running_loop().time()
         if self._pace.slowed and self._seconds is not None:
-            self._begun.clear()
+            self._since = -1.0
             await asyncio.sleep(min(self._last + self._seconds / self._pace.share - now, _MOST_SECONDS))
-        elif self._filling:
-            self._filling -= 1
         else:
-            self._begun.append(now)
-            if len(self._begun) > _MEASURED:
-                self._seconds = (now - self._begun[0]) / _MEASURED
+            self._measure(now)
         self._last = asyncio.get_running_loop().time()
+
+    def _measure(self, now: float) -> None:
+        if self._since < 0:
+            self._batches, self._since = 0, now
+            return
+        self._batches += 1
+        if self._batches >= _BATCHES and now - self._since >= _SECONDS:
+            if self._filled:
+                self._seconds = (now - self._since) / self._batches
+            self._filled = True
+            self._batches, self._since = 0, now

@@ -51,6 +51,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         await to_sleep(seconds)
 
     monkeypatch.setattr(pacing.asyncio, "sleep", sleep)
+    monkeypatch.setattr(pacing, "_SECONDS", 0.0)
     return seen
 
 
