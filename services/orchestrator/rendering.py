@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,6 +23,7 @@ from services.orchestrator.smart_render import Run
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
+from services.orchestrator.trust import Trust, show_share
 from services.runtime import tracing
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
@@ -77,8 +77,18 @@ class Patch:
     window: CropWindow
     cut: np.ndarray  # (pixels, pixels, 3) uint8 RGB, as it left the frame
     mesh: np.ndarray  # (468, 3) float32, pixels of the crop
+    steady_mesh: np.ndarray  # the same, calmer over time
     crop: Crop | None
     failure: str = ""
+    synced: Crop | None = None  # as it went to a restorer that may be trusted only so far
+    share: float = 1.0  # of what that restorer changed
+
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """(pixels, pixels, 4) uint8 RGBA as they are to be pasted; None: the frame stays as it is."""
+        if self.crop is None or self.synced is None:
+            return None if self.crop is None else self.crop.pixels
+        return show_share(self.crop, self.synced, self.share)
 
 
 @dataclass
@@ -125,13 +135,17 @@ async def render_frames(
         seen = [number for number, mouth in enumerate(job.mouths) if _is_seen(job, mouth, span)]
         batches = _cut_batches(feed, job, span, len(seen), report)
         restorers = stages.restorers(job.restorer_engine)
+        trusts = {number: Trust() for number in seen}
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
-            restore = partial(_restore, restorers, number, job, uuid.uuid4().hex, report)
+            restore = partial(_restore, restorers, number, job, report)
             batches = work_ahead(synced, restore, lambda: min(restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
+                for number, trust in trusts.items():
+                    for _, patch, crop in batch.patches(number):
+                        patch.share = trust.share(crop)
                 yield batch
 
 
@@ -222,12 +236,12 @@ def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentRep
 
 
 def _cut_patch(job: RenderJob, mouth: Mouth, number: int, source: int, frame: Frame) -> Patch | None:
-    window, mesh = mouth.track.windows[source], mouth.track.crop_mesh(source)
-    if window is None or mesh is None:
+    window, mesh, steady = mouth.track.windows[source], mouth.track.crop_mesh(source), mouth.track.steady_mesh(source)
+    if window is None or mesh is None or steady is None:
         return None
-    mesh = move_mesh(job.idle, mesh, window, number)
+    mesh, steady = (move_mesh(job.idle, each, window, number) for each in (mesh, steady))
     cut = cut_crop(frame, window)
-    return Patch(window, cut, mesh, Crop(number, int(job.timeline.pts[number]), cut, mesh))
+    return Patch(window, cut, mesh, steady, Crop(number, int(job.timeline.pts[number]), cut, mesh))
 
 
 ToPacket = Callable[[int, Batch], Packet | None]
@@ -244,13 +258,11 @@ def _to_sync(mouth: int) -> ToPacket:
     return to_packet
 
 
-async def _restore(
-    restorers: Dispatcher, mouth: int, job: RenderJob, track: str, report: SegmentReport, batch: Batch
-) -> None:
-    """`track`: of this mouth in this segment, by which a restorer knows what it had before."""
-    crops = [crop for _, _, crop in batch.patches(mouth)]
-    if not crops:
+async def _restore(restorers: Dispatcher, mouth: int, job: RenderJob, report: SegmentReport, batch: Batch) -> None:
+    sent = batch.patches(mouth)
+    if not sent:
         return
+    crops = [replace(crop, landmarks=patch.steady_mesh) for _, patch, crop in sent]
 
     def to_packet(sequence: int) -> Packet:
         message, payload = from_crops(sequence, crops)
@@ -259,7 +271,6 @@ async def _restore(
             strength=job.restorer_strength,
             traceparent=traceparent,
             priority=job.priority,
-            track=track,
         )
         return Packet(request, payload)
 
@@ -269,6 +280,9 @@ async def _restore(
     report.add_seconds("restore", seconds)
     for answer in answers:
         _take_answer(mouth)(batch, answer)
+    for _, patch, crop in sent:
+        if patch.crop is not None and patch.crop.trust is not None:
+            patch.synced = crop
 
 
 def _take_answer(mouth: int) -> Callable[[Batch, Packet], None]:
@@ -297,8 +311,8 @@ def paste_patches(shown: Shown) -> tuple[av.VideoFrame, Frame]:
     """The frame as it will be seen, for FFmpeg and as planes: views of one memory."""
     picture, frame = to_picture(shown.frame)  # the one copy of a full frame between decoder's message and x264
     for patch in shown.patches:
-        if patch is not None and patch.crop is not None:
-            frame = paste_crop(frame, patch.window, patch.cut, patch.crop.pixels, in_place=True)
+        if patch is not None and (pixels := patch.pixels) is not None:
+            frame = paste_crop(frame, patch.window, patch.cut, pixels, in_place=True)
     return picture, frame
 
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from services.decoder.engines import load_engine as load_decoder
 from services.decoder.servicer import DecoderServicer
 from services.lipsync.engines import load_engine as load_lipsync
 from services.lipsync.servicer import LipsyncServicer
+from services.orchestrator import rendering
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import to_expression
@@ -28,8 +30,11 @@ from services.orchestrator.rendering import Mouth, RenderJob, render_segment
 from services.orchestrator.source import SPEECH_RATE, Source, find_prepared
 from services.orchestrator.stages import Stages
 from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
+from services.restorer.engines import Engine as Restorer
 from services.restorer.engines import load_engine as load_restorer
 from services.restorer.servicer import RestorerServicer
+from services.runtime.engine import ANYBODY, Caller
+from services.runtime.faces import Crop
 from services.runtime.files import hash_file
 from tests.end_to_end.conftest import write_video
 from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
@@ -78,14 +83,17 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Person:
 
 
 @contextlib.asynccontextmanager
-async def real_stages(store: Path) -> AsyncIterator[Stages]:
-    async with (
-        serving(DecoderServicer(load_decoder("pyav"), store)) as decoder,
-        serving(LipsyncServicer(load_lipsync("rewrite"))) as lipsync,
-        serving(RestorerServicer(load_restorer("classic"))) as restorer,
-    ):
-        ports = [served.running.port for served in (decoder, decoder, lipsync, restorer)]
-        stages = Stages(*(f"127.0.0.1:{port}" for port in ports), stall=30)
+async def real_stages(store: Path, restorers: Sequence[Restorer] = ()) -> AsyncIterator[Stages]:
+    """`restorers`: one for each replica; else one with the default engine."""
+    async with contextlib.AsyncExitStack() as stack:
+        servicers = [
+            DecoderServicer(load_decoder("pyav"), store),
+            LipsyncServicer(load_lipsync("rewrite")),
+            *(RestorerServicer(each) for each in restorers or [load_restorer("classic")]),
+        ]
+        served = [await stack.enter_async_context(serving(servicer)) for servicer in servicers]
+        decoder, lipsync, *rest = (f"127.0.0.1:{each.running.port}" for each in served)
+        stages = Stages(decoder, decoder, lipsync, ",".join(rest), stall=30)
         try:
             yield stages
         finally:
@@ -108,7 +116,8 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
         await analyse(stages, person),
         speak(SPEECH_SECONDS, 3)[0],
     )
-    track = SpeakerTrack(analysis.faces, analysis.meshes, np.arange(len(person.meshes)))
+    whole_face = (await stages.engine("restorer")).whole_face
+    track = SpeakerTrack(analysis.faces, analysis.meshes, np.arange(len(person.meshes)), whole_face)
     source = Source(person.digest, person.digest, analysis, track, person.speech)
     prepared = await find_prepared(stages, artifacts, source, (), lambda done: None)
     expression, idle, duration = to_expression(options), [], speech_duration(new_speech)
@@ -174,3 +183,48 @@ def test_a_segment_alone_equals_the_same_segment_among_others(
 def test_a_photo_that_moves_does_so_alike_in_every_segment(photo: Person, tmp_path: Path) -> None:
     job = run(check_alone(photo, SyncMode.LOOP, JobOptions(idle_motion=1.0), tmp_path / "segment.mp4"))
     assert job.idle
+
+
+class Slow:
+    """A replica that takes its time over a batch: what was sent after it is answered before it."""
+
+    def __init__(self, engine: Restorer, seconds: float) -> None:
+        self.info, self._engine, self._seconds = engine.info, engine, seconds
+        self.trusts: dict[int, float | None] = {}
+
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
+        time.sleep(self._seconds)
+        restored = self._engine.restore(crops, strength, caller)
+        self.trusts |= {crop.frame: crop.trust for crop in restored}
+        return restored
+
+
+def test_a_network_restores_alike_on_any_replica_in_batches_of_any_size(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the neural group is not installed")
+    from services.restorer.config import RestorerConfig
+    from services.restorer.engines import neural
+    from tests.neural import GFPGAN, make_models
+
+    for variable in ("SYNCLINE_MODELS", "SYNCLINE_MANIFEST"):
+        monkeypatch.setenv(variable, "")
+    make_models(tmp_path, {"gfpgan-v1.4": ("gfpgan", GFPGAN)})
+    monkeypatch.setattr(neural, "_SAME", 5.7)  # levels: what these weights make is now trusted, now not
+    monkeypatch.setattr(neural, "_ANOTHER", 8.6)
+    engine = load_restorer("gfpgan", RestorerConfig())
+
+    async def render_with(batch: int, *seconds: float) -> tuple[str, dict[int, float | None]]:
+        """The segment's digest, and the trust in each frame; one replica for each of `seconds`."""
+        monkeypatch.setattr(rendering, "_MAX_BATCH", batch)
+        replicas = [Slow(engine, each) for each in seconds]
+        async with real_stages(person.store, replicas) as stages:
+            job = await plan_job(stages, person, SyncMode.LOOP, JobOptions())
+            async with open_feed(stages, job) as feed:
+                digest = await render(stages, feed, job, SegmentSpan(0, 0, 14), tmp_path / "segment.mp4")
+        assert all(replica.trusts for replica in replicas)
+        return digest, {frame: trust for replica in replicas for frame, trust in replica.trusts.items()}
+
+    digest, trusts = run(render_with(8, 0.0))
+    assert min(trusts.values()) < 0.3 < 0.7 < max(trusts.values())
+    assert run(render_with(1, 0.15, 0.0, 0.05)) == (digest, trusts)
