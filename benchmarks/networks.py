@@ -90,7 +90,7 @@ def measure(runs: dict[str, Run], inputs: Sequence[np.ndarray], rounds: int = _R
     return best
 
 
-def compare(name: str, threads: int, batches: Sequence[int], folder: Path) -> None:
+def compare(name: str, threads: int, batches: Sequence[int], rounds: int, folder: Path) -> None:
     network = find_network(*NETWORKS[name])
     state = make_state(network)
     weights = save(state, folder, name)
@@ -101,7 +101,7 @@ def compare(name: str, threads: int, batches: Sequence[int], folder: Path) -> No
         backends[backend] = load_backend(network, weights, config)
     for batch in batches:
         inputs = make_inputs(network, batch)
-        seconds = measure({label: backend.run for label, backend in backends.items()}, inputs)
+        seconds = measure({label: backend.run for label, backend in backends.items()}, inputs, rounds)
         told = (f"{label} {s / batch * 1000:8.1f} ms {seconds['eager'] / s:5.2f}x" for label, s in seconds.items())
         print(f"{name:22s} batch {batch}   {'   '.join(told)}", flush=True)
 
@@ -111,10 +111,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="default: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="1 where a batch takes minutes")
     arguments = parser.parse_args()
     for name in arguments.names or NETWORKS:
         with TemporaryDirectory() as folder:
-            compare(name, arguments.threads, arguments.batches, Path(folder))
+            compare(name, arguments.threads, arguments.batches, arguments.rounds, Path(folder))
 
 
 if __name__ == "__main__":
