@@ -1,11 +1,12 @@
 """Our networks beside the public reference implementations: the same names, the same shapes, the same numbers.
 
 expected.json holds what the references (TencentARC/GFPGAN, sczhou/CodeFormer, Rudrabha/Wav2Lip,
-primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch,
-xinntao/facexlib, Kedreamix/Linly-Talker, nghiakvnvsd/wav2lip384; PyTorch 2.13, CPU) make of the weights and inputs of weights.py: the number of parameters and buffers and the SHA-256 of their sorted names and
-shapes; of every output its shape, mean, deviation and 24 of its numbers, at places drawn by RandomState(7). GFPGAN ran
-with its stored noise, CodeFormer with w = 0.5 and adaptive instance normalisation, as its inference does; Wav2Lip of
-384 pixels was given faces of -1 to 1 and its answer brought back to 0 to 1.
+primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch, xinntao/facexlib,
+Kedreamix/Linly-Talker, nghiakvnvsd/wav2lip384; PyTorch 2.13, CPU) make of the weights and inputs of weights.py: the
+number of parameters and buffers and the SHA-256 of their sorted names and shapes; of every output its shape, mean,
+deviation and 24 of its numbers, at places drawn by RandomState(7). GFPGAN ran with its stored noise, CodeFormer with
+w = 0.5 and adaptive instance normalisation, as its inference does; Wav2Lip of 384 pixels was given faces of -1 to 1 and
+its answer brought back to 0 to 1.
 """
 
 import hashlib
