@@ -40,7 +40,7 @@ class Eager:
         assert network.build is not None
         module = network.build()
         module.load_state_dict(state)
-        self.module = module.eval().to(device)
+        self.module = module.eval().requires_grad_(False).to(device)  # the counter of operations takes no others
         self._device = device
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
