@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,8 @@ from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_ti
 from services.restorer.engines import Engine as Restorer
 from services.restorer.engines import load_engine as load_restorer
 from services.restorer.servicer import RestorerServicer
-from services.runtime.engine import ANYBODY, Caller
+from services.runtime.backends import Backend, OutOfMemory
+from services.runtime.engine import ANYBODY, Caller, ModelInfo
 from services.runtime.faces import Crop
 from services.runtime.files import hash_file
 from tests.end_to_end.conftest import write_video
@@ -185,23 +187,40 @@ def test_a_photo_that_moves_does_so_alike_in_every_segment(photo: Person, tmp_pa
     assert job.idle
 
 
-class Slow:
-    """A replica that takes its time over a batch: what was sent after it is answered before it."""
+class Troubled:
+    """A device of a replica: slow over a batch, so that what was sent later is answered earlier, or short of memory."""
 
-    def __init__(self, engine: Restorer, seconds: float) -> None:
-        self.info, self._engine, self._seconds = engine.info, engine, seconds
+    def __init__(self, backend: Backend, seconds: float, room: int) -> None:
+        self._backend, self._seconds, self._room = backend, seconds, room
+        self.batches: list[int] = []
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        time.sleep(self._seconds)
+        if len(inputs[0]) > self._room:
+            raise OutOfMemory("CUDA out of memory")
+        self.batches.append(len(inputs[0]))
+        return self._backend.run(inputs)
+
+
+class Noting:
+    """A replica's engine, and how far it trusted what it made, by frame."""
+
+    def __init__(self, engine: Restorer) -> None:
+        self.info, self._engine = engine.info, engine
         self.trusts: dict[int, float | None] = {}
 
     def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
-        time.sleep(self._seconds)
         restored = self._engine.restore(crops, strength, caller)
         self.trusts |= {crop.frame: crop.trust for crop in restored}
         return restored
 
 
-def test_a_network_restores_alike_on_any_replica_in_batches_of_any_size(
+def test_a_network_restores_alike_on_any_replica_in_any_trouble(
     person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A replica alone, given eight faces at a time. Then three given one at a time: one without memory for more than
+    one and slow, one slower, one that found its exported network damaged.
+    """
     pytest.importorskip("torch", reason="the neural group is not installed")
     from services.restorer.config import RestorerConfig
     from services.restorer.engines import neural
@@ -212,19 +231,40 @@ def test_a_network_restores_alike_on_any_replica_in_batches_of_any_size(
     make_models(tmp_path, {"gfpgan-v1.4": ("gfpgan", GFPGAN)})
     monkeypatch.setattr(neural, "_SAME", 5.7)  # levels: what these weights make is now trusted, now not
     monkeypatch.setattr(neural, "_ANOTHER", 8.6)
-    engine = load_restorer("gfpgan", RestorerConfig())
+    load_model = neural.load_model
 
-    async def render_with(batch: int, *seconds: float) -> tuple[str, dict[int, float | None]]:
-        """The segment's digest, and the trust in each frame; one replica for each of `seconds`."""
+    def load_replica(seconds: float, room: int) -> tuple[Noting, Troubled]:
+        devices: list[Troubled] = []
+
+        def load_troubled(*arguments: Any) -> tuple[Troubled, ModelInfo]:
+            backend, info = load_model(*arguments)
+            devices.append(Troubled(backend, seconds, room))
+            return devices[0], info
+
+        monkeypatch.setattr(neural, "load_model", load_troubled)
+        return Noting(load_restorer("gfpgan", RestorerConfig())), devices[0]
+
+    async def render_with(batch: int, *replicas: Noting) -> tuple[str, dict[int, float | None]]:
+        """The segment's digest, and the trust in each frame."""
         monkeypatch.setattr(rendering, "_MAX_BATCH", batch)
-        replicas = [Slow(engine, each) for each in seconds]
         async with real_stages(person.store, replicas) as stages:
             job = await plan_job(stages, person, SyncMode.LOOP, JobOptions())
             async with open_feed(stages, job) as feed:
-                digest = await render(stages, feed, job, SegmentSpan(0, 0, 14), tmp_path / "segment.mp4")
+                digest = await render(stages, feed, job, SegmentSpan(0, 0, 12), tmp_path / "segment.mp4")
         assert all(replica.trusts for replica in replicas)
         return digest, {frame: trust for replica in replicas for frame, trust in replica.trusts.items()}
 
-    digest, trusts = run(render_with(8, 0.0))
-    assert min(trusts.values()) < 0.3 < 0.7 < max(trusts.values())
-    assert run(render_with(1, 0.15, 0.0, 0.05)) == (digest, trusts)
+    one, ample = load_replica(0.0, 64)
+    expected = run(render_with(8, one))
+    assert max(ample.batches) > 1
+    assert min(expected[1].values()) < 0.3 < 0.7 < max(expected[1].values())  # type: ignore[type-var, operator]
+
+    scarce, device = load_replica(0.05, 1)
+    slow, _ = load_replica(0.15, 64)
+    (exported,) = (tmp_path / "cache").glob("gfpgan-*.onnx")
+    exported.write_bytes(exported.read_bytes()[:-99])
+    repaired, _ = load_replica(0.0, 64)
+    assert run(render_with(1, scarce, slow, repaired)) == expected
+    scarce.trusts.clear()
+    assert run(render_with(8, scarce)) == expected
+    assert set(device.batches) == {1}
