@@ -90,13 +90,13 @@ def measure(runs: dict[str, Run], inputs: Sequence[np.ndarray], rounds: int = _R
     return best
 
 
-def compare(name: str, threads: int, batches: Sequence[int], rounds: int, folder: Path) -> None:
+def compare(name: str, threads: int, batches: Sequence[int], rounds: int, against: Sequence[str], folder: Path) -> None:
     network = find_network(*NETWORKS[name])
     state = make_state(network)
     weights = save(state, folder, name)
     torch.set_num_threads(threads)
     backends: dict[str, Backend] = {"eager": Eager(network, state)}
-    for backend in BACKENDS:
+    for backend in against:
         config = BackendConfig(backend=backend, threads=threads, cache=str(folder))
         backends[backend] = load_backend(network, weights, config)
     for batch in batches:
@@ -112,10 +112,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="1 where a batch takes minutes")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     arguments = parser.parse_args()
     for name in arguments.names or NETWORKS:
         with TemporaryDirectory() as folder:
-            compare(name, arguments.threads, arguments.batches, arguments.rounds, Path(folder))
+            compare(*(name, arguments.threads, arguments.batches, arguments.rounds, arguments.backends, Path(folder)))
 
 
 if __name__ == "__main__":
