@@ -300,6 +300,9 @@ def test_bad_settings_name_their_variable(variables: dict[str, str], told: str) 
         ("CUDA out of memory. Tried to allocate 2.00 GiB", backends.OutOfMemory),
         ("Failed to allocate memory for requested buffer of size 1073741824", backends.OutOfMemory),
         ("CUDA error: an illegal memory access was encountered", backends.DeviceLost),
+        ("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", backends.OutOfMemory),
+        ("CUDA error: misaligned address", backends.DeviceLost),
+        ("CUDA failure 719: unspecified launch failure ; GPU=0", backends.DeviceLost),
         ("shape '[2]' is invalid", RuntimeError),
     ],
 )
