@@ -248,6 +248,7 @@ def test_a_download_goes_by_way_of_the_proxy_that_the_environment_names(
 ) -> None:
     monkeypatch.setenv("http_proxy", web.url.removesuffix("/eyes.bin"))
     monkeypatch.delenv("no_proxy")
+    monkeypatch.setattr("urllib.request._opener", None)  # which asks the environment once in a process
     assert online(shop, "http://models.invalid/eyes.bin").fetch() == [("eyes", True)]
     assert (shop.folder / "eyes.bin").read_bytes() == CONTENT
 
