@@ -1,5 +1,6 @@
 """Networks on PyTorch: the plain one, and on a GPU half precision, channels last, compiled with CUDA graphs."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.runtime.backends import BackendConfig, Network, Weights
+from services.runtime.backends import BackendConfig, Network, OutOfMemory, Weights
 from services.runtime.backends.export import EXAMPLE_SIDE
 from services.runtime.backends.faults import to_fault
 from services.runtime.backends.precision import in_precision
@@ -33,7 +34,8 @@ class TorchBackend:
         self._threads = threading.local()
         if config.compile:  # now, not under the first jobs; the second graph serves every batch above 1
             for batch in sorted({1, config.max_batch_size}):
-                self.run(_make_example(network, batch))
+                with contextlib.suppress(OutOfMemory):  # whoever makes the batches finds out what fits
+                    self.run(_make_example(network, batch))
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in inputs]
