@@ -31,6 +31,7 @@ from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_ti
 from services.restorer.engines import load_engine as load_restorer
 from services.restorer.servicer import RestorerServicer
 from services.runtime.files import hash_file
+from services.runtime.frames import copy_frame
 from tests.end_to_end.conftest import write_video
 from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
 from tests.stages import portrait, run, serving
@@ -93,7 +94,7 @@ async def real_stages(store: Path) -> AsyncIterator[Stages]:
 
 
 async def analyse(stages: Stages, person: Person) -> Analysis:
-    async with stages.decode_frames(person.digest, ()) as reader:
+    async with stages.decode_frames(person.digest, (), copy_frame) as reader:
         pts = np.array([frame.pts async for frames in reader for frame in frames], np.int64)
         frame_format, time_base = reader.format, reader.time_base
     rows = np.arange(len(person.meshes))
