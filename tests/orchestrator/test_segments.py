@@ -23,15 +23,16 @@ from services.orchestrator.faces import DetectedFaces, SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import move_photo
 from services.orchestrator.options import JobOptions
+from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.planning import find_plan, speech_duration
-from services.orchestrator.rendering import Mouth, RenderJob, render_segment
+from services.orchestrator.rendering import Mouth, RenderJob, paste_patches, render_frames, render_segment
 from services.orchestrator.source import SPEECH_RATE, Source, find_prepared
 from services.orchestrator.stages import Stages
 from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
 from services.restorer.engines import load_engine as load_restorer
 from services.restorer.servicer import RestorerServicer
 from services.runtime.files import hash_file
-from services.runtime.frames import copy_frame
+from services.runtime.frames import Frame, copy_frame
 from tests.end_to_end.conftest import write_video
 from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
 from tests.stages import portrait, run, serving
@@ -175,3 +176,19 @@ def test_a_segment_alone_equals_the_same_segment_among_others(
 def test_a_photo_that_moves_does_so_alike_in_every_segment(photo: Person, tmp_path: Path) -> None:
     job = run(check_alone(photo, SyncMode.LOOP, JobOptions(idle_motion=1.0), tmp_path / "segment.mp4"))
     assert job.idle
+
+
+def test_a_still_picture_is_never_drawn_on_twice(photo: Person) -> None:
+    """Each output frame of a photo gets its mouth anew, whatever was drawn on the frames before."""
+
+    async def show(span: SegmentSpan) -> list[Frame]:
+        async with real_stages(photo.store) as stages:
+            job = await plan_job(stages, photo, SyncMode.LOOP, JobOptions())
+            async with open_feed(stages, job) as feed:
+                batches = render_frames(stages, feed, job, span, (), SegmentReport([[]]))
+                return [copy_frame(paste_patches(shown).frame) async for batch in batches for shown in batch.shown]
+
+    among_others = run(show(SegmentSpan(0, 20, 12)))[11]  # of a second batch
+    (alone,) = run(show(SegmentSpan(0, 31, 1)))
+    for plane, other in zip(alone.planes, among_others.planes, strict=True):
+        np.testing.assert_array_equal(plane, other)
