@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -183,7 +183,7 @@ def test_a_still_picture_is_never_drawn_on_twice(photo: Person) -> None:
 
     async def show(span: SegmentSpan) -> list[Frame]:
         async with real_stages(photo.store) as stages:
-            job = await plan_job(stages, photo, SyncMode.LOOP, JobOptions())
+            job = replace(await plan_job(stages, photo, SyncMode.LOOP, JobOptions()), idle=())
             async with open_feed(stages, job) as feed:
                 batches = render_frames(stages, feed, job, span, (), SegmentReport([[]]))
                 return [copy_frame(paste_patches(shown).frame) async for batch in batches for shown in batch.shown]
