@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import av
 import numpy as np
 
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
+from services.orchestrator.encoding import EncodeSettings, Picture, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
@@ -91,12 +91,24 @@ class Patch:
         return show_share(self.crop, self.synced, self.share)
 
 
+class _Source(NamedTuple):
+    """A frame of the source in its place. The one full copy of it on its way from the decoder's memory to the encoder.
+
+    `shared`: other output frames show this very picture too, so that none may draw on it.
+    """
+
+    number: int  # of the output frame
+    source: int  # number of the source frame
+    picture: Picture
+    shared: bool = False
+
+
 @dataclass
 class Shown:
     """An output frame on its way: its picture, and a patch for each mouth of the job that is seen in it."""
 
     number: int
-    frame: Frame
+    picture: Picture
     patches: list[Patch | None]
 
 
@@ -177,7 +189,7 @@ async def _cut_batches(
 ) -> AsyncGenerator[Batch, None]:
     # Frames wait before every stage that they go through: with more mouths, fewer travel together.
     size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (job.encode.format.frame_bytes * max(mouths, 1))))
-    waiting: list[tuple[int, int, Frame]] = []
+    waiting: list[_Source] = []
     async for pictures in _order_pictures(feed, job, span):
         waiting += pictures
         while len(waiting) >= size:
@@ -187,23 +199,24 @@ async def _cut_batches(
         yield await in_thread(_cut, job, waiting, report)
 
 
-async def _order_pictures(
-    feed: FrameFeed, job: RenderJob, span: SegmentSpan
-) -> AsyncIterator[list[tuple[int, int, Frame]]]:
-    """(output frame, source frame, picture) in output order, a few at a time."""
+async def _order_pictures(feed: FrameFeed, job: RenderJob, span: SegmentSpan) -> AsyncIterator[list[_Source]]:
+    """In output order, a few at a time."""
     number = span.first_frame
     for stretch in _stretches(job.timeline.source[number : number + span.frame_count], _reverse_limit(job)):
         low, high = int(stretch.min()), int(stretch.max())
         forwards = stretch[-1] > stretch[0]
-        held: list[Frame] = []  # of a stretch that does not play forwards
-        async for frames in feed.frames(low, high):
+        held: list[Picture] = []  # of a stretch that does not play forwards
+        async for pictures in feed.pictures(low, high):
             if forwards:
-                yield [(number + place, low + place, frame) for place, frame in enumerate(frames)]
-                low, number = low + len(frames), number + len(frames)
+                yield [_Source(number + place, low + place, picture) for place, picture in enumerate(pictures)]
+                low, number = low + len(pictures), number + len(pictures)
             else:
-                held += frames
+                held += pictures
         if held:
-            yield [(number + place, int(source), held[source - low]) for place, source in enumerate(stretch)]
+            shared = len(stretch) > len(held)
+            yield [
+                _Source(number + place, int(source), held[source - low], shared) for place, source in enumerate(stretch)
+            ]
             number += len(stretch)
 
 
@@ -224,13 +237,14 @@ def _reverse_limit(job: RenderJob) -> int:
     return max(8, _REVERSE_BYTES // job.encode.format.frame_bytes)
 
 
-def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> Batch:
+def _cut(job: RenderJob, batch: list[_Source], report: SegmentReport) -> Batch:
     begun = time.monotonic()
     shown = []
-    for number, source, photo in batch:
-        frame = move_picture(job.idle, photo, number)
-        patches = [_cut_patch(job, mouth, number, source, frame) for mouth in job.mouths]
-        shown.append(Shown(number, frame, patches))
+    for number, source, picture, shared in batch:
+        if shared or job.idle:
+            picture = to_picture(move_picture(job.idle, picture.frame, number))
+        patches = [_cut_patch(job, mouth, number, source, picture.frame) for mouth in job.mouths]
+        shown.append(Shown(number, picture, patches))
     report.add_seconds("cut", time.monotonic() - begun)
     return Batch(shown)
 
@@ -307,21 +321,20 @@ def _take_answer(mouth: int) -> Callable[[Batch, Packet], None]:
     return take
 
 
-def paste_patches(shown: Shown) -> tuple[av.VideoFrame, Frame]:
-    """The frame as it will be seen, for FFmpeg and as planes: views of one memory."""
-    picture, frame = to_picture(shown.frame)  # the one copy of a full frame between decoder's message and x264
+def paste_patches(shown: Shown) -> Picture:
+    """The frame as it will be seen; once only, for the patches go into the picture itself."""
     for patch in shown.patches:
         if patch is not None and (pixels := patch.pixels) is not None:
-            frame = paste_crop(frame, patch.window, patch.cut, pixels, in_place=True)
-    return picture, frame
+            paste_crop(shown.picture.frame, patch.window, patch.cut, pixels, in_place=True)
+    return shown.picture
 
 
 def _paste_and_encode(batch: Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
     for item in batch.shown:
         begun = time.monotonic()
-        picture, _ = paste_patches(item)
+        picture = paste_patches(item)
         pasted = time.monotonic()
-        encoder.encode(picture)
+        encoder.encode(picture.video)
         report.add_seconds("paste", pasted - begun)
         report.add_seconds("encode", time.monotonic() - pasted)
         report.add_outcomes([outcome_of(patch) for patch in item.patches], item.number)

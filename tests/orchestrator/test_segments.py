@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from services.orchestrator.faces import DetectedFaces, SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import move_photo
 from services.orchestrator.options import JobOptions
+from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.planning import find_plan, speech_duration
-from services.orchestrator.rendering import Mouth, RenderJob, render_segment
+from services.orchestrator.rendering import Mouth, RenderJob, paste_patches, render_frames, render_segment
 from services.orchestrator.source import SPEECH_RATE, Source, find_prepared
 from services.orchestrator.stages import Stages
 from services.orchestrator.timeline import SegmentSpan, SyncMode, build_photo_timeline, build_timeline, cut_segments
@@ -38,6 +39,7 @@ from services.runtime.backends import Backend, OutOfMemory
 from services.runtime.engine import ANYBODY, Caller, ModelInfo
 from services.runtime.faces import Crop
 from services.runtime.files import hash_file
+from services.runtime.frames import Frame, copy_frame
 from tests.end_to_end.conftest import write_video
 from tests.lipsync.people import make_points, open_mouths, paint, pose, speak
 from tests.stages import portrait, run, serving
@@ -103,7 +105,7 @@ async def real_stages(store: Path, restorers: Sequence[Restorer] = ()) -> AsyncI
 
 
 async def analyse(stages: Stages, person: Person) -> Analysis:
-    async with stages.decode_frames(person.digest, ()) as reader:
+    async with stages.decode_frames(person.digest, (), copy_frame) as reader:
         pts = np.array([frame.pts async for frames in reader for frame in frames], np.int64)
         frame_format, time_base = reader.format, reader.time_base
     rows = np.arange(len(person.meshes))
@@ -268,3 +270,19 @@ def test_a_network_restores_alike_on_any_replica_in_any_trouble(
     scarce.trusts.clear()
     assert run(render_with(8, scarce)) == expected
     assert set(device.batches) == {1}
+
+
+def test_a_still_picture_is_never_drawn_on_twice(photo: Person) -> None:
+    """Each output frame of a photo gets its mouth anew, whatever was drawn on the frames before."""
+
+    async def show(span: SegmentSpan) -> list[Frame]:
+        async with real_stages(photo.store) as stages:
+            job = replace(await plan_job(stages, photo, SyncMode.LOOP, JobOptions()), idle=())
+            async with open_feed(stages, job) as feed:
+                batches = render_frames(stages, feed, job, span, (), SegmentReport([[]]))
+                return [copy_frame(paste_patches(shown).frame) async for batch in batches for shown in batch.shown]
+
+    among_others = run(show(SegmentSpan(0, 20, 12)))[11]  # of a second batch
+    (alone,) = run(show(SegmentSpan(0, 31, 1)))
+    for plane, other in zip(alone.planes, among_others.planes, strict=True):
+        np.testing.assert_array_equal(plane, other)
