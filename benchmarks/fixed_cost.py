@@ -19,7 +19,6 @@ import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from services.restorer.engines import Past
 from services.restorer.servicer import RestorerServicer
 from services.runtime.config import ServerConfig
 from services.runtime.convert import from_crops, to_crops
@@ -42,9 +41,7 @@ class FixedCost:
         self._seconds = seconds
         self._device = threading.Lock()
 
-    def restore(
-        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
-    ) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
         with self._device:
             time.sleep(self._seconds)
         return [replace(crop, pixels=255 - crop.pixels) for crop in crops]

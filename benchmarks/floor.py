@@ -30,6 +30,7 @@ def transcode(video: Path, out: Path) -> int:
         stream.codec_context.time_base = 1 / rate
         for frame in source.decode(pictures):
             frame.pts, frame.time_base = count, 1 / rate
+            frame.pict_type = 0  # the coder chooses, as in any transcoding, not as the source was coded
             target.mux(stream.encode(frame))
             count += 1
         target.mux(stream.encode(None))

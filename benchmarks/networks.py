@@ -40,7 +40,7 @@ class Eager:
         assert network.build is not None
         module = network.build()
         module.load_state_dict(state)
-        self.module = module.eval().to(device)
+        self.module = module.eval().requires_grad_(False).to(device)  # the counter of operations takes no others
         self._device = device
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -90,18 +90,18 @@ def measure(runs: dict[str, Run], inputs: Sequence[np.ndarray], rounds: int = _R
     return best
 
 
-def compare(name: str, threads: int, batches: Sequence[int], folder: Path) -> None:
+def compare(name: str, options: argparse.Namespace, folder: Path) -> None:
     network = find_network(*NETWORKS[name])
     state = make_state(network)
     weights = save(state, folder, name)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(options.threads)
     backends: dict[str, Backend] = {"eager": Eager(network, state)}
-    for backend in BACKENDS:
-        config = BackendConfig(backend=backend, threads=threads, cache=str(folder))
+    for backend in options.backends:
+        config = BackendConfig(backend=backend, threads=options.threads, cache=str(folder))
         backends[backend] = load_backend(network, weights, config)
-    for batch in batches:
+    for batch in options.batches:
         inputs = make_inputs(network, batch)
-        seconds = measure({label: backend.run for label, backend in backends.items()}, inputs)
+        seconds = measure({label: backend.run for label, backend in backends.items()}, inputs, options.rounds)
         told = (f"{label} {s / batch * 1000:8.1f} ms {seconds['eager'] / s:5.2f}x" for label, s in seconds.items())
         print(f"{name:22s} batch {batch}   {'   '.join(told)}", flush=True)
 
@@ -111,10 +111,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="default: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="1 where a batch takes minutes")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     arguments = parser.parse_args()
     for name in arguments.names or NETWORKS:
         with TemporaryDirectory() as folder:
-            compare(name, arguments.threads, arguments.batches, Path(folder))
+            compare(name, arguments, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One clip's trial: learn from the part that may be seen, then drive frames with speech and look at what comes out."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from services.lipsync.engines.rewrite import blob
 from services.lipsync.engines.rewrite.shape import Measure
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.options import JobOptions
-from services.restorer.engines import Past
+from services.orchestrator.trust import Trust, show_share
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
@@ -45,7 +45,7 @@ class Drive:
 class Driven:
     """What came out, a row for each output frame; seams, profiles and patches have the result's, then the source's.
 
-    `bare`: the same without the restorer. `past`: what that goes on from.
+    `bare`: the same without the restorer.
     """
 
     drive: Drive
@@ -60,7 +60,6 @@ class Driven:
     moments: tuple[int, ...] = ()  # of tiles: apart from one another
     neighbours: tuple[int, ...] = ()  # of tiles: in a row
     bare: "Driven | None" = None
-    past: Past = field(default_factory=Past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +119,13 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
         result.bare = _blank(drive, wanted)
         _choose_tiles(result, clip)
         driven[drive.name] = result
-        renders.append((result, engines.lipsync.open_rendering(prepared.blob, plan)))
-    places = [{int(source): place for place, source in enumerate(result.drive.shown)} for result, _ in renders]
-    first = min((int(result.drive.shown.min()) for result, _ in renders), default=len(clip.pts))
+        renders.append((result, engines.lipsync.open_rendering(prepared.blob, plan), Trust()))
+    places = [{int(source): place for place, source in enumerate(result.drive.shown)} for result, *_ in renders]
+    first = min((int(result.drive.shown.min()) for result, *_ in renders), default=len(clip.pts))
     for number, frame in read_frames(clip, engines, first) if renders else ():
         window, mesh = clip.track.windows[number], clip.track.crop_mesh(number)
         cut = None if window is None else cut_crop(frame, window)
-        for (result, rendering), place in zip(renders, places, strict=True):
+        for (result, rendering, trust), place in zip(renders, places, strict=True):
             if number not in place:
                 continue
             output = place[number]
@@ -139,12 +138,14 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
             if isinstance(crop, Refusal):
                 raise crop
             synced += 1
-            restored = engines.restorer.restore([crop], _RESTORER_STRENGTH, past=result.past)[0]
+            sent = replace(crop, landmarks=clip.track.steady_mesh(number))
+            (restored,) = engines.restorer.restore([sent], _RESTORER_STRENGTH)
+            final = show_share(restored, sent, trust.share(restored))
             assert result.bare is not None
-            for looked_at, made in ((result.bare, crop), (result, restored)):
-                looked_at.outcomes[output] = made.outcome
-                pasted = paste_crop(frame, window, cut, made.pixels)
-                _look(looked_at, output, clip, engines, pasted, window, mesh, cut, made.pixels[..., 3])
+            for looked_at, pixels in ((result.bare, crop.pixels), (result, final)):
+                looked_at.outcomes[output] = crop.outcome
+                pasted = paste_crop(frame, window, cut, pixels)
+                _look(looked_at, output, clip, engines, pasted, window, mesh, cut, pixels[..., 3])
             _keep_tile(result, output, clip, number, frame, pasted)
     taught = float(clip.times[visible - 1] - clip.times[0]) if visible else 0.0
     return Trial(

@@ -18,7 +18,7 @@ from services.orchestrator.likeness import ARCFACE, LANDMARKS, MEASURES, Measure
 from services.orchestrator.report import describe_engine
 from services.orchestrator.stages import Metadata, Stages
 from services.runtime.faces import LANDMARK_COUNT
-from services.runtime.frames import Color, FrameFormat, PixelFormat
+from services.runtime.frames import Color, FrameFormat, PixelFormat, copy_frame
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import InternalError
@@ -112,7 +112,7 @@ async def analyse(
     with artifacts.scratch() as first_path, artifacts.scratch() as second_path, artifacts.scratch() as mesh_path:
         with first_path.open("wb") as first_meshes, second_path.open("wb") as second_meshes:
             begin, end = part or (None, None)
-            async with stages.decode_frames(source, metadata, begin, end) as reader:
+            async with stages.decode_frames(source, metadata, copy_frame, begin, end) as reader:
                 size = (reader.format.width, reader.format.height)
                 if min(size) < 32:
                     message = f"the picture has {size[0]} x {size[1]} pixels; no face fits into it"
@@ -156,7 +156,7 @@ async def _look_again(
     second.begin(first, whole.last_track)
     until = whole.pts[end] * time_base if end < len(whole.pts) else last
     async with (
-        stages.decode_frames(source, metadata, whole.pts[first] * time_base, until) as reader,
+        stages.decode_frames(source, metadata, copy_frame, whole.pts[first] * time_base, until) as reader,
         FaceFinder(stages, reader, _LARGE_VIEW_SIDE, metadata) as finder,
     ):
         async for seen in finder:

@@ -65,7 +65,7 @@ class _Batch:
 class FaceFinder:
     """Looks at the frames of one reader. Use as `async with`, then iterate: lists of SeenFrame, in order."""
 
-    def __init__(self, stages: Stages, reader: FrameReader, view_side: int, metadata: Metadata) -> None:
+    def __init__(self, stages: Stages, reader: FrameReader[Frame], view_side: int, metadata: Metadata) -> None:
         """`view_side`: pixels, the longer side of what the detector looks at."""
         self._reader = reader
         size = reader.format.width, reader.format.height

@@ -5,7 +5,6 @@ batch waits in exactly one place, and the answers of a broken stream are not hea
 """
 
 import asyncio
-import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -142,8 +141,8 @@ class Dispatcher:
         try:
             return await work.done
         finally:
-            with contextlib.suppress(ValueError):
-                self._pending.remove(work)  # cancelled before it was sent
+            if work in self._pending:  # cancelled before it was sent; a failed remove() would print the whole batch
+                self._pending.remove(work)
 
     async def close(self) -> None:
         tasks = [task for task in (self._tending, *self._tasks.values()) if task]

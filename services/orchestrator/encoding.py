@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -163,8 +164,15 @@ def _tag_color(stream: VideoStream, color: Color) -> None:
     context.color_range = 2 if color.full_range else 1
 
 
-def to_picture(frame: Frame) -> tuple[av.VideoFrame, Frame]:
-    """The planar frame as FFmpeg holds it, one copy of every plane; and a frame that views it and may be written to."""
+class Picture(NamedTuple):
+    """A planar frame as FFmpeg holds it, and the same memory as a frame whose planes may be written to."""
+
+    video: av.VideoFrame
+    frame: Frame
+
+
+def to_picture(frame: Frame) -> Picture:
+    """One copy of every plane."""
     picture = av.VideoFrame(frame.format.width, frame.format.height, FFMPEG_NAMES[frame.format.pixel_format])
     views = []
     for plane, samples in zip(picture.planes, frame.planes, strict=True):
@@ -173,4 +181,4 @@ def to_picture(frame: Frame) -> tuple[av.VideoFrame, Frame]:
         view = rows[:, :width]
         view[...] = samples
         views.append(view)
-    return picture, Frame(frame.pts, frame.format, tuple(views))
+    return Picture(picture, Frame(frame.pts, frame.format, tuple(views)))

@@ -14,6 +14,7 @@ _KEY_POINTS = (234, 454, 168, 152, 2)
 _ROOM = 1.3  # window side over face size: the jaw opens, the neck below it gives way
 _WHOLE_ROOM = 2.0  # the same for a window on the whole face
 _SHAKE = 4.0  # frames; the window's centre is smoothed over about so many
+_STEADY = 3  # frames to either side over which a steady mesh is smoothed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,24 @@ class SpeakerTrack:
         before, after = self._neighbour(frame, -1), self._neighbour(frame, 1)
         if before is not None and after is not None:
             mesh = 0.2 * before + 0.6 * mesh + 0.2 * after
-        crop_mesh: np.ndarray = (mesh - np.array([window.x, window.y, 0], np.float32)) * np.float32(window.crop_scale)
-        return crop_mesh.astype(np.float32)
+        return _to_window(mesh, window)
+
+    def steady_mesh(self, frame: int) -> np.ndarray | None:
+        """As crop_mesh, calmer and less exact: for what is laid onto the face as a whole and must not tremble.
+
+        As many frames are taken on either side, so that a face that moves is not held back.
+        """
+        window = self.windows[frame]
+        if window is None:
+            return None
+        meshes = [self._meshes[self._rows[frame]]]
+        for step in range(_STEADY):
+            before, after = self._neighbour(frame - step, -1), self._neighbour(frame + step, 1)
+            if before is None or after is None:
+                break
+            meshes = [before, *meshes, after]
+        weights = np.bartlett(len(meshes) + 2)[1:-1]
+        return _to_window(np.tensordot(weights / weights.sum(), np.array(meshes), 1), window)
 
     def _neighbour(self, frame: int, step: int) -> np.ndarray | None:
         """The same face's mesh one frame on; None across a cut or where it is not seen."""
@@ -86,6 +103,12 @@ class SpeakerTrack:
             return None
         mesh: np.ndarray = self._meshes[self._rows[other]]
         return mesh
+
+
+def _to_window(mesh: np.ndarray, window: CropWindow) -> np.ndarray:
+    """(468, 3) float32: from pixels of the frame to those of the crop."""
+    moved: np.ndarray = (mesh - np.array([window.x, window.y, 0], np.float32)) * np.float32(window.crop_scale)
+    return moved.astype(np.float32)
 
 
 def find_shots(faces: DetectedFaces) -> list[tuple[int, int]]:

@@ -6,8 +6,8 @@ from types import TracebackType
 
 import numpy as np
 
+from services.orchestrator.encoding import Picture, to_picture
 from services.orchestrator.stages import FrameReader, Metadata, Stages
-from services.runtime.frames import Frame
 from syncline.errors import InternalError
 
 
@@ -25,9 +25,9 @@ class FrameFeed:
         self._pts = pts
         self._time_base = time_base
         self._metadata = metadata
-        self._reader: FrameReader | None = None
-        self._batches: AsyncIterator[list[Frame]] | None = None
-        self._ahead: Sequence[Frame] = ()
+        self._reader: FrameReader[Picture] | None = None
+        self._batches: AsyncIterator[list[Picture]] | None = None
+        self._ahead: Sequence[Picture] = ()
         self._next = -1
 
     async def __aenter__(self) -> "FrameFeed":
@@ -38,15 +38,15 @@ class FrameFeed:
     ) -> None:
         await self.close()
 
-    async def frames(self, first: int, last: int) -> AsyncIterator[Sequence[Frame]]:
-        """The frames from `first` to `last`, both included, a few at a time."""
+    async def pictures(self, first: int, last: int) -> AsyncIterator[Sequence[Picture]]:
+        """The frames from `first` to `last`, both included, a few at a time; they are the caller's to draw on."""
         if first != self._next:
             await self._open(first)
         while self._next <= last:
             if not self._ahead:
                 self._ahead = await self._read()
             taken, self._ahead = self._ahead[: last + 1 - self._next], self._ahead[last + 1 - self._next :]
-            for frame in taken:
+            for _, frame in taken:
                 if frame.pts != self._pts[self._next]:
                     raise InternalError(f"the decoder gave a frame at {frame.pts} that the analysis did not see")
                 self._next += 1
@@ -54,12 +54,13 @@ class FrameFeed:
 
     async def _open(self, first: int) -> None:
         await self.close()
-        reader = self._stages.decode_frames(self._source, self._metadata, int(self._pts[first]) * self._time_base)
+        begin = int(self._pts[first]) * self._time_base
+        reader = self._stages.decode_frames(self._source, self._metadata, to_picture, begin)
         self._reader = await reader.__aenter__()
         self._batches = aiter(reader)
         self._ahead, self._next = (), first
 
-    async def _read(self) -> Sequence[Frame]:
+    async def _read(self) -> Sequence[Picture]:
         batch = None if self._batches is None else await anext(self._batches, None)
         if not batch:
             raise InternalError(f"the decoder ended at frame {self._next} of the {len(self._pts)} that it gave before")

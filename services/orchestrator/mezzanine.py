@@ -18,12 +18,12 @@ from av.error import BlockingIOError as NothingYet
 from av.error import EOFError as AllGiven
 
 from services.orchestrator.artifacts import ArtifactStore, Asset
-from services.orchestrator.encoding import EncodeSettings, add_video_stream, to_picture
+from services.orchestrator.encoding import EncodeSettings, Picture, add_video_stream, to_picture
 from services.orchestrator.light import Light, to_light
 from services.orchestrator.stages import AudioBlock, FrameReader, Metadata, Stages
 from services.orchestrator.timeline import nearest_standard_rate
 from services.runtime.convert import to_fraction
-from services.runtime.frames import FFMPEG_NAMES, Frame, FrameFormat, PixelFormat
+from services.runtime.frames import FFMPEG_NAMES, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import decoder_pb2
@@ -80,7 +80,7 @@ async def find_mezzanine(
     if kept is not None and (found := await in_thread(artifacts.find_asset, json.loads(kept))) is not None:
         return found
     with artifacts.scratch(suffix=".mp4") as path:
-        async with stages.decode_frames(source, metadata) as reader:
+        async with stages.decode_frames(source, metadata, to_picture) as reader:
             channels = min(info.audio.channels, 2)
             sound = stages.decode_audio(source, metadata, _AUDIO_RATE, channels) if channels else None
             with _Writer(path, reader, info.video, channels, wanted) as writer:
@@ -90,10 +90,10 @@ async def find_mezzanine(
     return asset
 
 
-async def _write(writer: "_Writer", reader: FrameReader, sound: AsyncIterator[AudioBlock] | None) -> None:
+async def _write(writer: "_Writer", reader: FrameReader[Picture], sound: AsyncIterator[AudioBlock] | None) -> None:
     """Pictures and sound in step, so that neither waits in memory for the other."""
-    async for frames in reader:
-        await in_thread(writer.add_pictures, frames)
+    async for pictures in reader:
+        await in_thread(writer.add_pictures, pictures)
         while sound is not None and writer.heard < writer.seen:
             block = await anext(sound, None)
             if block is None:
@@ -109,7 +109,7 @@ class _Writer:
     """The file on its way. `seen`, `heard`: seconds of pictures and of sound so far."""
 
     def __init__(
-        self, path: Path, reader: FrameReader, video: decoder_pb2.VideoInfo, channels: int, wanted: Mezzanine
+        self, path: Path, reader: FrameReader[Picture], video: decoder_pb2.VideoInfo, channels: int, wanted: Mezzanine
     ) -> None:
         rate = wanted.frame_rate or nearest_standard_rate(to_fraction(video.frame_rate) or Fraction(25))
         self._time_base = reader.time_base
@@ -130,9 +130,8 @@ class _Writer:
     def heard(self) -> Fraction:
         return Fraction(self._samples, _AUDIO_RATE)
 
-    def add_pictures(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            picture, _ = to_picture(frame)
+    def add_pictures(self, pictures: list[Picture]) -> None:
+        for picture, frame in pictures:
             picture.pts, picture.time_base = frame.pts, self._time_base
             self._graph.push(picture)
             self._encode_pictures()
@@ -178,7 +177,7 @@ def _pull(graph: av.filter.Graph) -> Iterator[Any]:
 
 
 def _make_graph(
-    reader: FrameReader, pixel_aspect: Fraction, rate: Fraction, wanted: Mezzanine
+    reader: FrameReader[Picture], pixel_aspect: Fraction, rate: Fraction, wanted: Mezzanine
 ) -> tuple[av.filter.Graph, FrameFormat]:
     """Frames in at their own times -> pictures of the size, layout and constant rate of a mezzanine, from time 0 on."""
     given = reader.format

@@ -2,19 +2,18 @@
 
 import contextlib
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import av
 import numpy as np
 
 from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
+from services.orchestrator.encoding import EncodeSettings, Picture, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
@@ -24,6 +23,7 @@ from services.orchestrator.smart_render import Run
 from services.orchestrator.source import Prepared
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import SegmentSpan, Timeline
+from services.orchestrator.trust import Trust, show_share
 from services.runtime import tracing
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
@@ -77,8 +77,30 @@ class Patch:
     window: CropWindow
     cut: np.ndarray  # (pixels, pixels, 3) uint8 RGB, as it left the frame
     mesh: np.ndarray  # (468, 3) float32, pixels of the crop
+    steady_mesh: np.ndarray  # the same, calmer over time
     crop: Crop | None
     failure: str = ""
+    synced: Crop | None = None  # as it went to a restorer that may be trusted only so far
+    share: float = 1.0  # of what that restorer changed
+
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """(pixels, pixels, 4) uint8 RGBA as they are to be pasted; None: the frame stays as it is."""
+        if self.crop is None or self.synced is None:
+            return None if self.crop is None else self.crop.pixels
+        return show_share(self.crop, self.synced, self.share)
+
+
+class _Source(NamedTuple):
+    """A frame of the source in its place. The one full copy of it on its way from the decoder's memory to the encoder.
+
+    `shared`: other output frames show this very picture too, so that none may draw on it.
+    """
+
+    number: int  # of the output frame
+    source: int  # number of the source frame
+    picture: Picture
+    shared: bool = False
 
 
 @dataclass
@@ -86,7 +108,7 @@ class Shown:
     """An output frame on its way: its picture, and a patch for each mouth of the job that is seen in it."""
 
     number: int
-    frame: Frame
+    picture: Picture
     patches: list[Patch | None]
 
 
@@ -125,13 +147,17 @@ async def render_frames(
         seen = [number for number, mouth in enumerate(job.mouths) if _is_seen(job, mouth, span)]
         batches = _cut_batches(feed, job, span, len(seen), report)
         restorers = stages.restorers(job.restorer_engine)
+        trusts = {number: Trust() for number in seen}
         for number in seen:
             sync = await stack.enter_async_context(_open_sync(stages, job, job.mouths[number], metadata))
             synced = pass_through(sync, batches, _to_sync(number), _take_answer(number))
-            restore = partial(_restore, restorers, number, job, uuid.uuid4().hex, report)
+            restore = partial(_restore, restorers, number, job, report)
             batches = work_ahead(synced, restore, lambda: min(restorers.credits, _MAX_AHEAD))
         async with contextlib.aclosing(batches):
             async for batch in batches:
+                for number, trust in trusts.items():
+                    for _, patch, crop in batch.patches(number):
+                        patch.share = trust.share(crop)
                 yield batch
 
 
@@ -163,7 +189,7 @@ async def _cut_batches(
 ) -> AsyncGenerator[Batch, None]:
     # Frames wait before every stage that they go through: with more mouths, fewer travel together.
     size = max(1, min(_MAX_BATCH, _BATCH_BYTES // (job.encode.format.frame_bytes * max(mouths, 1))))
-    waiting: list[tuple[int, int, Frame]] = []
+    waiting: list[_Source] = []
     async for pictures in _order_pictures(feed, job, span):
         waiting += pictures
         while len(waiting) >= size:
@@ -173,23 +199,24 @@ async def _cut_batches(
         yield await in_thread(_cut, job, waiting, report)
 
 
-async def _order_pictures(
-    feed: FrameFeed, job: RenderJob, span: SegmentSpan
-) -> AsyncIterator[list[tuple[int, int, Frame]]]:
-    """(output frame, source frame, picture) in output order, a few at a time."""
+async def _order_pictures(feed: FrameFeed, job: RenderJob, span: SegmentSpan) -> AsyncIterator[list[_Source]]:
+    """In output order, a few at a time."""
     number = span.first_frame
     for stretch in _stretches(job.timeline.source[number : number + span.frame_count], _reverse_limit(job)):
         low, high = int(stretch.min()), int(stretch.max())
         forwards = stretch[-1] > stretch[0]
-        held: list[Frame] = []  # of a stretch that does not play forwards
-        async for frames in feed.frames(low, high):
+        held: list[Picture] = []  # of a stretch that does not play forwards
+        async for pictures in feed.pictures(low, high):
             if forwards:
-                yield [(number + place, low + place, frame) for place, frame in enumerate(frames)]
-                low, number = low + len(frames), number + len(frames)
+                yield [_Source(number + place, low + place, picture) for place, picture in enumerate(pictures)]
+                low, number = low + len(pictures), number + len(pictures)
             else:
-                held += frames
+                held += pictures
         if held:
-            yield [(number + place, int(source), held[source - low]) for place, source in enumerate(stretch)]
+            shared = len(stretch) > len(held)
+            yield [
+                _Source(number + place, int(source), held[source - low], shared) for place, source in enumerate(stretch)
+            ]
             number += len(stretch)
 
 
@@ -210,24 +237,25 @@ def _reverse_limit(job: RenderJob) -> int:
     return max(8, _REVERSE_BYTES // job.encode.format.frame_bytes)
 
 
-def _cut(job: RenderJob, batch: list[tuple[int, int, Frame]], report: SegmentReport) -> Batch:
+def _cut(job: RenderJob, batch: list[_Source], report: SegmentReport) -> Batch:
     begun = time.monotonic()
     shown = []
-    for number, source, photo in batch:
-        frame = move_picture(job.idle, photo, number)
-        patches = [_cut_patch(job, mouth, number, source, frame) for mouth in job.mouths]
-        shown.append(Shown(number, frame, patches))
+    for number, source, picture, shared in batch:
+        if shared or job.idle:
+            picture = to_picture(move_picture(job.idle, picture.frame, number))
+        patches = [_cut_patch(job, mouth, number, source, picture.frame) for mouth in job.mouths]
+        shown.append(Shown(number, picture, patches))
     report.add_seconds("cut", time.monotonic() - begun)
     return Batch(shown)
 
 
 def _cut_patch(job: RenderJob, mouth: Mouth, number: int, source: int, frame: Frame) -> Patch | None:
-    window, mesh = mouth.track.windows[source], mouth.track.crop_mesh(source)
-    if window is None or mesh is None:
+    window, mesh, steady = mouth.track.windows[source], mouth.track.crop_mesh(source), mouth.track.steady_mesh(source)
+    if window is None or mesh is None or steady is None:
         return None
-    mesh = move_mesh(job.idle, mesh, window, number)
+    mesh, steady = (move_mesh(job.idle, each, window, number) for each in (mesh, steady))
     cut = cut_crop(frame, window)
-    return Patch(window, cut, mesh, Crop(number, int(job.timeline.pts[number]), cut, mesh))
+    return Patch(window, cut, mesh, steady, Crop(number, int(job.timeline.pts[number]), cut, mesh))
 
 
 ToPacket = Callable[[int, Batch], Packet | None]
@@ -244,13 +272,11 @@ def _to_sync(mouth: int) -> ToPacket:
     return to_packet
 
 
-async def _restore(
-    restorers: Dispatcher, mouth: int, job: RenderJob, track: str, report: SegmentReport, batch: Batch
-) -> None:
-    """`track`: of this mouth in this segment, by which a restorer knows what it had before."""
-    crops = [crop for _, _, crop in batch.patches(mouth)]
-    if not crops:
+async def _restore(restorers: Dispatcher, mouth: int, job: RenderJob, report: SegmentReport, batch: Batch) -> None:
+    sent = batch.patches(mouth)
+    if not sent:
         return
+    crops = [replace(crop, landmarks=patch.steady_mesh) for _, patch, crop in sent]
 
     def to_packet(sequence: int) -> Packet:
         message, payload = from_crops(sequence, crops)
@@ -259,7 +285,6 @@ async def _restore(
             strength=job.restorer_strength,
             traceparent=traceparent,
             priority=job.priority,
-            track=track,
         )
         return Packet(request, payload)
 
@@ -269,6 +294,9 @@ async def _restore(
     report.add_seconds("restore", seconds)
     for answer in answers:
         _take_answer(mouth)(batch, answer)
+    for _, patch, crop in sent:
+        if patch.crop is not None and patch.crop.trust is not None:
+            patch.synced = crop
 
 
 def _take_answer(mouth: int) -> Callable[[Batch, Packet], None]:
@@ -293,21 +321,20 @@ def _take_answer(mouth: int) -> Callable[[Batch, Packet], None]:
     return take
 
 
-def paste_patches(shown: Shown) -> tuple[av.VideoFrame, Frame]:
-    """The frame as it will be seen, for FFmpeg and as planes: views of one memory."""
-    picture, frame = to_picture(shown.frame)  # the one copy of a full frame between decoder's message and x264
+def paste_patches(shown: Shown) -> Picture:
+    """The frame as it will be seen; once only, for the patches go into the picture itself."""
     for patch in shown.patches:
-        if patch is not None and patch.crop is not None:
-            frame = paste_crop(frame, patch.window, patch.cut, patch.crop.pixels, in_place=True)
-    return picture, frame
+        if patch is not None and (pixels := patch.pixels) is not None:
+            paste_crop(shown.picture.frame, patch.window, patch.cut, pixels, in_place=True)
+    return shown.picture
 
 
 def _paste_and_encode(batch: Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
     for item in batch.shown:
         begun = time.monotonic()
-        picture, _ = paste_patches(item)
+        picture = paste_patches(item)
         pasted = time.monotonic()
-        encoder.encode(picture)
+        encoder.encode(picture.video)
         report.add_seconds("paste", pasted - begun)
         report.add_seconds("encode", time.monotonic() - pasted)
         report.add_outcomes([outcome_of(patch) for patch in item.patches], item.number)

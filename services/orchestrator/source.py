@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -197,10 +198,11 @@ async def _crop_batches(
     begin = int(source.analysis.pts[0]) * source.analysis.time_base
     waiting: list[Crop] = []
     sequence = passed = 0
-    async with stages.decode_frames(source.digest, metadata, begin, begin + Fraction(_PREPARE_SECONDS)) as reader:
-        async for frames in reader:
-            waiting += await in_thread(_cut, frames, pts_to_frame, source.track)
-            passed += len(frames)
+    cut = partial(_cut, pts_to_frame, source.track)
+    async with stages.decode_frames(source.digest, metadata, cut, begin, begin + Fraction(_PREPARE_SECONDS)) as reader:
+        async for crops in reader:
+            waiting += [crop for crop in crops if crop is not None]
+            passed += len(crops)
             if len(waiting) >= _CROP_BATCH:
                 yield *from_crops(sequence, waiting), passed
                 waiting, sequence, passed = [], sequence + 1, 0
@@ -208,11 +210,9 @@ async def _crop_batches(
         yield *from_crops(sequence, waiting), passed
 
 
-def _cut(frames: list[Frame], pts_to_frame: dict[int, int], track: SpeakerTrack) -> list[Crop]:
-    crops = []
-    for frame in frames:
-        number = pts_to_frame.get(frame.pts)
-        window = None if number is None else track.windows[number]
-        if number is not None and window is not None:
-            crops.append(Crop(number, frame.pts, cut_crop(frame, window), track.crop_mesh(number)))
-    return crops
+def _cut(pts_to_frame: dict[int, int], track: SpeakerTrack, frame: Frame) -> Crop | None:
+    number = pts_to_frame.get(frame.pts)
+    window = None if number is None else track.windows[number]
+    if number is None or window is None:
+        return None
+    return Crop(number, frame.pts, cut_crop(frame, window), track.crop_mesh(number))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 import numpy as np
@@ -19,6 +19,7 @@ from services.runtime.calls import ClientStream, name_peer
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
 from services.runtime.frames import Frame, FrameFormat
 from services.runtime.ring import RingReader, see_shared_memory
+from services.runtime.streams import in_thread
 from services.runtime.tls import ClientKeys
 from services.runtime.tracing import with_trace
 from services.runtime.wire import Packet
@@ -36,6 +37,7 @@ from syncline.v1 import (
 )
 
 Metadata = Sequence[tuple[str, str]]
+Taken = TypeVar("Taken")
 _FRAME_CREDITS = 3
 _TRIES = 3  # of a call that is one question and one answer, each on another replica where there is one
 
@@ -149,9 +151,14 @@ class Stages:
         return info
 
     def decode_frames(
-        self, source: str, metadata: Metadata, start: Fraction | None = None, end: Fraction | None = None
-    ) -> "FrameReader":
-        """Frames with start <= presentation time < end, in seconds."""
+        self,
+        source: str,
+        metadata: Metadata,
+        take: Callable[[Frame], Taken],
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+    ) -> "FrameReader[Taken]":
+        """What `take` makes of the frames with start <= presentation time < end, in seconds."""
         wanted = decoder_pb2.DecodeFramesOpen(
             source=source,
             start=from_fraction(start),
@@ -161,7 +168,7 @@ class Stages:
             shared_memory=see_shared_memory(),
         )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)
-        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata), self._pace)
+        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata), take, self._pace)
 
     async def decode_audio(
         self, source: str, metadata: Metadata, sample_rate: int | None = None, channels: int | None = None
@@ -206,19 +213,29 @@ def _noted(member: Member, error: grpc.RpcError, peer: str) -> SynclineError:
     return name_peer(failure, peer)
 
 
-class FrameReader:
-    """A run of frames on its way from the decoder. Use as `async with`, then iterate: a list of frames per batch."""
+class FrameReader(Generic[Taken]):
+    """A run of frames on its way from the decoder. Use as `async with`, then iterate: a list for each batch.
+
+    `take` gets every frame where it came in, often memory that the decoder soon writes over; what it gives back is
+    kept and must not refer to the frame's planes. It runs in a thread of its own.
+    """
 
     format: FrameFormat
     time_base: Fraction  # seconds
     terms: media_pb2.StreamTerms
 
-    def __init__(self, opening: contextlib.AbstractAsyncContextManager[ClientStream], pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        opening: contextlib.AbstractAsyncContextManager[ClientStream],
+        take: Callable[[Frame], Taken],
+        pace: Pace | None = None,
+    ) -> None:
         self._opening = opening
+        self._take = take
         self._stride = Stride(pace) if pace else None
         self._ring: RingReader | None = None
 
-    async def __aenter__(self) -> "FrameReader":
+    async def __aenter__(self) -> "FrameReader[Taken]":
         self._stream = await self._opening.__aenter__()
         try:
             opened = self._stream.opened
@@ -239,22 +256,25 @@ class FrameReader:
             self._ring.close()
         await self._opening.__aexit__(None, None, None)  # leaving early is no failure, whatever the reason
 
-    async def __aiter__(self) -> AsyncIterator[list[Frame]]:
+    async def __aiter__(self) -> AsyncIterator[list[Taken]]:
         while (packet := await self._stream.read()) is not None:
             kind = packet.message.WhichOneof("message")
             if kind == "batch":
                 if self._stride is not None:
                     await self._stride.rest()
-                batch = packet.message.batch
+                taken = await in_thread(self._take_batch, packet)
+                if self._ring is not None:
+                    await self._give_credit(1)  # the slot is free; what was taken waits here for its turn
+                yield taken
                 if self._ring is None:
-                    yield to_frames(batch, packet.data)
                     await self._give_credit(1)
-                else:
-                    pixels = self._ring.read(batch.ref)
-                    await self._give_credit(1)  # the slot is free; what was copied out waits here for its turn
-                    yield to_frames(batch, pixels)
             elif kind == "completed":
                 await self._stream.half_close()  # no credit is on its way any more: the server may end the call
+
+    def _take_batch(self, packet: Packet) -> list[Taken]:
+        batch = packet.message.batch
+        pixels = packet.data if self._ring is None else self._ring.read(batch.ref)
+        return [self._take(frame) for frame in to_frames(batch, pixels)]
 
     async def _give_credit(self, batches: int) -> None:
         await self._stream.send(decoder_pb2.DecodeFramesRequest(credit=media_pb2.Credit(batches=batches)))

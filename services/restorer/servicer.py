@@ -1,12 +1,11 @@
 """The restorer on the wire."""
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
-from services.restorer.engines import Engine, Past
+from services.restorer.engines import Engine
 from services.runtime.convert import from_crops, from_engine_info, to_crops, to_priority
 from services.runtime.engine import Caller, choose_engine
 from services.runtime.frames import PixelFormat
@@ -17,24 +16,6 @@ from services.runtime.tracing import trace_of
 from services.runtime.wire import Packet
 from syncline.v1 import restorer_pb2 as pb
 from syncline.v1 import restorer_pb2_grpc
-
-_MOST_TRACKS = 64  # of which a stream remembers the last frames
-
-
-class _Pasts:
-    """What is remembered of the tracks of one stream, those longest unheard of forgotten first."""
-
-    def __init__(self) -> None:
-        self._pasts: OrderedDict[str, Past] = OrderedDict()
-
-    def of(self, track: str) -> Past | None:
-        if not track:
-            return None
-        past = self._pasts.setdefault(track, Past())
-        self._pasts.move_to_end(track)
-        if len(self._pasts) > _MOST_TRACKS:
-            self._pasts.popitem(last=False)
-        return past
 
 
 class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
@@ -58,7 +39,6 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
         wanted = await stream.read_open()
         engine = choose_engine(wanted.engine, self._engines)
         job = str(dict(context.invocation_metadata() or ()).get("syncline-job", context.peer()))
-        pasts = _Pasts()
         terms = grant_terms(engine.info, wanted.transports)
         yield Packet(pb.RestoreResponse(opened=pb.RestoreOpened(terms=terms)))
         async for _, packet in stream.packets("crops"):
@@ -69,7 +49,7 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
             crops = to_crops(request.crops, packet.data, PixelFormat.RGBA32)
             # A worker's one stream serves many jobs.
             caller = Caller(trace_of(request.traceparent) or job, to_priority(request.priority))
-            restored = await in_thread(engine.restore, crops, strength, caller, pasts.of(request.track))
+            restored = await in_thread(engine.restore, crops, strength, caller)
             stream.answered(len(restored))
             batch, payload = from_crops(request.crops.sequence, restored)
             yield Packet(pb.RestoreResponse(crops=batch), payload)

@@ -129,6 +129,7 @@ def to_crops(batch: media_pb2.CropBatch, data: Buffer, pixel_format: PixelFormat
             pixels[item],
             to_mesh(crop.landmarks) if crop.HasField("landmarks") else None,
             _to_outcome(crop.outcome, batch.sequence),
+            crop.trust if crop.HasField("trust") else None,
         )
         for item, crop in enumerate(batch.crops)
     ]
@@ -153,6 +154,7 @@ def from_crops(sequence: int, crops: Sequence[Crop]) -> tuple[media_pb2.CropBatc
             pts=crop.pts,
             landmarks=None if crop.landmarks is None else from_mesh(crop.landmarks),
             outcome=_enum(crop.outcome or 0),
+            trust=crop.trust,
         )
     return batch, [view_bytes(crop.pixels) for crop in crops]
 

@@ -49,7 +49,7 @@ class Crop:
 
     `pixels`: (height, width, 3) uint8 RGB or (height, width, 4) uint8 RGBA. In RGBA the A is the weight with which the
     crop replaces the frame, and RGB is the source's own wherever A is 0. `landmarks`: (468, 3) float32 in crop pixels,
-    or None where no usable face is.
+    or None where no usable face is. `trust`: 0 to 1, how far a network's picture was let in; None: by no network.
     """
 
     frame: int
@@ -57,3 +57,4 @@ class Crop:
     pixels: np.ndarray
     landmarks: np.ndarray | None
     outcome: CropOutcome | None = None
+    trust: float | None = None

@@ -1,7 +1,7 @@
 """Frames: what a decoded picture is, and where its planes lie in memory. Knows no wire."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fractions import Fraction
 from math import prod
@@ -124,6 +124,11 @@ class Frame:
     pts: int  # unit: the stream's time base
     format: FrameFormat
     planes: tuple[np.ndarray, ...]
+
+
+def copy_frame(frame: Frame) -> Frame:
+    """The frame in memory of its own."""
+    return replace(frame, planes=tuple(plane.copy() for plane in frame.planes))
 
 
 def unpack_frames(pixels: bytes | memoryview, frame_format: FrameFormat, pts: Sequence[int]) -> list[Frame]:

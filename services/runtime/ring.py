@@ -4,6 +4,7 @@ The server makes the file, the client opens it by the name in Opened, the server
 after that leaves nothing behind. A ring whose maker was killed before is swept by the next one made.
 """
 
+import contextlib
 import mmap
 import os
 import re
@@ -87,18 +88,21 @@ class RingReader:
         self._slots, self._slot_bytes = ring.slots, ring.slot_bytes
         self._generations = [0] * ring.slots
 
-    def read(self, ref: media_pb2.BufferRef) -> bytes:
-        """A copy of the payload: its slot can be given back at once."""
+    def read(self, ref: media_pb2.BufferRef) -> memoryview:
+        """The payload where it lies: it stays as it is until its slot is given back."""
         if ref.slot >= self._slots or ref.length > self._slot_bytes:
             raise Refusal("INVALID_BATCH", f"slot {ref.slot} with {ref.length} bytes lies outside the ring")
         if ref.generation != self._generations[ref.slot]:
             raise Refusal("INVALID_BATCH", f"slot {ref.slot} was written over", generation=ref.generation)
         self._generations[ref.slot] += 1
         start = ref.slot * self._slot_bytes
-        return self._memory[start : start + ref.length]
+        return memoryview(self._memory)[start : start + ref.length]
 
     def close(self) -> None:
-        self._memory.close()
+        with contextlib.suppress(
+            BufferError
+        ):  # the traceback of an error may still view it; it goes with the last view
+            self._memory.close()
 
     def __enter__(self) -> Self:
         return self

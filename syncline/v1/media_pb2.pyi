@@ -110,16 +110,18 @@ class Landmarks(_message.Message):
     def __init__(self, xyz: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class CropInfo(_message.Message):
-    __slots__ = ("frame", "pts", "landmarks", "outcome")
+    __slots__ = ("frame", "pts", "landmarks", "outcome", "trust")
     FRAME_FIELD_NUMBER: _ClassVar[int]
     PTS_FIELD_NUMBER: _ClassVar[int]
     LANDMARKS_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     frame: int
     pts: int
     landmarks: Landmarks
     outcome: CropOutcome
-    def __init__(self, frame: _Optional[int] = ..., pts: _Optional[int] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., outcome: _Optional[_Union[CropOutcome, str]] = ...) -> None: ...
+    trust: float
+    def __init__(self, frame: _Optional[int] = ..., pts: _Optional[int] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., outcome: _Optional[_Union[CropOutcome, str]] = ..., trust: _Optional[float] = ...) -> None: ...
 
 class CropBatch(_message.Message):
     __slots__ = ("sequence", "width", "height", "pixel_format", "crops", "data")

@@ -18,20 +18,18 @@ class RestorerServiceGetCapabilitiesResponse(_message.Message):
     def __init__(self, engines: _Optional[_Iterable[_Union[_media_pb2.EngineInfo, _Mapping]]] = ...) -> None: ...
 
 class RestoreRequest(_message.Message):
-    __slots__ = ("open", "crops", "strength", "traceparent", "priority", "track")
+    __slots__ = ("open", "crops", "strength", "traceparent", "priority")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     CROPS_FIELD_NUMBER: _ClassVar[int]
     STRENGTH_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
-    TRACK_FIELD_NUMBER: _ClassVar[int]
     open: RestoreOpen
     crops: _media_pb2.CropBatch
     strength: float
     traceparent: str
     priority: int
-    track: str
-    def __init__(self, open: _Optional[_Union[RestoreOpen, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ..., strength: _Optional[float] = ..., traceparent: _Optional[str] = ..., priority: _Optional[int] = ..., track: _Optional[str] = ...) -> None: ...
+    def __init__(self, open: _Optional[_Union[RestoreOpen, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ..., strength: _Optional[float] = ..., traceparent: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class RestoreOpen(_message.Message):
     __slots__ = ("engine", "transports")

@@ -142,6 +142,13 @@ def test_a_face_in_the_picture_s_own_size_comes_as_it_is() -> None:
     assert np.allclose(faces[3:].transpose(1, 2, 0)[..., ::-1] * 255, picture, atol=1e-3)
 
 
+def test_of_384_pixels_the_masked_half_keeps_the_border_that_the_network_was_trained_with() -> None:
+    picture = np.full((384, 384, 3), 90, np.uint8)
+    black = to_network(picture, np.array([0, 0, 384, 384], np.float32), 384)[0] == 0
+    assert np.array_equal(np.argwhere(black)[[0, -1]], [[192, 8], [375, 375]])
+    assert black.sum() == 184 * 368
+
+
 def test_frames_without_a_face_pass_and_others_of_their_batch_do_not(engine: Wav2LipEngine, crops: list[Crop]) -> None:
     rendering = engine.open_rendering(*plan(engine, crops, make_sound()))
     unseen = Crop(1, 1, crops[1].pixels, None)

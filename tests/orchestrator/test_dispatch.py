@@ -19,7 +19,6 @@ from services.orchestrator.discovery import Endpoint, FixedList
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.pool import Pool
 from services.orchestrator.stages import open_restorer
-from services.restorer.engines import Past
 from services.restorer.servicer import RestorerServicer
 from services.runtime.engine import Caller
 from services.runtime.faces import Crop
@@ -38,13 +37,13 @@ class Picky(FixedCost):
         super().__init__(seconds)
         self.met: list[int] = []
 
-    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller, past: Past | None) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller) -> list[Crop]:
         self.met += [crop.frame for crop in crops]
         if crops[0].frame == REFUSED:
             raise Refusal("INVALID_BATCH", "not these")
         if crops[0].frame == BROKEN:
             raise ZeroDivisionError
-        return super().restore(crops, strength, caller, past)
+        return super().restore(crops, strength, caller)
 
 
 @contextlib.asynccontextmanager

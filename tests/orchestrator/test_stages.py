@@ -12,7 +12,7 @@ from services.decoder.servicer import DecoderServicer
 from services.orchestrator import stages as stages_module
 from services.orchestrator.pacing import Pace
 from services.orchestrator.stages import Stages
-from services.runtime.frames import Frame
+from services.runtime.frames import Frame, copy_frame
 from services.runtime.ring import FOLDER
 from services.runtime.streams import MAX_BATCH_ITEMS
 from syncline.v1 import media_pb2
@@ -45,7 +45,7 @@ def read_all(source: tuple[Path, str], most: int = COUNT, pace: Pace | None = No
             stages = Stages(address, address, address, address, stall=30)
             frames: list[Frame] = []
             stages = stages.at_pace(pace) if pace else stages
-            async with stages.decode_frames(digest, ()) as reader:
+            async with stages.decode_frames(digest, (), copy_frame) as reader:
                 transport = reader.terms.transport
                 async for batch in reader:
                     frames += batch

@@ -1,6 +1,5 @@
 """The neural restorers around networks whose effect is known, and once with real ones on tiny random weights."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.restorer.engines import Past
-from services.restorer.engines._alignment import align_to_ffhq, smooth_over_time
+from services.restorer.engines._alignment import align_to_ffhq
 from services.restorer.engines.neural import NeuralRestorer
 from services.restorer.servicer import RestorerServicer
 from services.runtime.alignment import find_five_points
@@ -84,38 +82,14 @@ def test_alignment_undoes_any_turn_scale_and_shift(turn: float, scale: float) ->
     assert np.allclose(moved @ matrix[:, :2].T + matrix[:, 2], template, atol=1e-6)
 
 
-def smooth(values: np.ndarray, frames: Sequence[int]) -> np.ndarray:
-    return smooth_over_time(values, np.array(frames), values[:0], np.zeros(0, np.int64))
-
-
-def test_smoothing_calms_trembling_and_stops_at_gaps() -> None:
-    smoothed = smooth(np.array([1.0, -1, 1, -1, 1, 50, 50]), [0, 1, 2, 3, 4, 10, 11])
-    assert np.abs(smoothed[:5]).max() < 0.5
-    assert np.allclose(smoothed[5:], 50)
-    assert np.allclose(smooth(np.arange(9.0), range(9))[2:-2], np.arange(9.0)[2:-2])
-
-
-def test_a_batch_goes_on_from_the_one_before(make: Callable[[Device], NeuralRestorer], crops: list[Crop]) -> None:
-    """Landmarks tremble and the network fails on every other face: the border between batches must not show."""
-    shifts = [np.float32([3 * (-1) ** place, 0, 0]) for place in range(4)]
-    trembling = [
-        replace(crop, landmarks=crop.landmarks + shift)
-        for crop, shift in zip(crops, shifts, strict=True)  # type: ignore[operator]
-    ]
-
-    def last(batches: Sequence[slice], past: Past | None) -> np.ndarray:
-        """The last crop's pixels."""
-        met = itertools.count()
-
-        def every_other(faces: np.ndarray) -> np.ndarray:
-            return np.stack([(sharpen, somebody_else)[next(met) % 2](face[None])[0] for face in faces])
-
-        engine = make(Device(every_other))
-        return [engine.restore(trembling[batch], 1.0, past=past) for batch in batches][-1][-1].pixels
-
-    whole, halves = [slice(0, 4)], [slice(0, 2), slice(2, 4)]
-    assert np.array_equal(last(halves, Past()), last(whole, None))
-    assert not np.array_equal(last(halves, None), last(whole, None))
+def test_a_crop_comes_out_alike_in_any_company(make: Callable[[Device], NeuralRestorer], crops: list[Crop]) -> None:
+    """What replicas need to share one face: nothing is remembered, and nobody's neighbours count."""
+    engine = make(Device(sharpen))
+    together = engine.restore(crops, 1.0)
+    alone = [engine.restore([crop], 1.0)[0] for crop in reversed(crops)]
+    for one, other in zip(together, reversed(alone), strict=True):
+        assert np.array_equal(one.pixels, other.pixels)
+        assert one.trust == other.trust == 1
 
 
 def test_only_the_replaced_part_changes_and_more_with_strength(
@@ -154,9 +128,13 @@ def test_another_tint_is_taken_back(make: Callable[[Device], NeuralRestorer], cr
     assert np.abs(got.pixels.astype(int) - crops[0].pixels).mean() < 1.5
 
 
-def test_another_face_is_not_let_in(make: Callable[[Device], NeuralRestorer], crops: list[Crop]) -> None:
-    (got,) = make(Device(somebody_else)).restore(crops[:1], 1.0)
+@pytest.mark.parametrize("wrong", [somebody_else, lambda faces: faces * np.nan], ids=["another", "no numbers"])
+def test_another_face_is_not_let_in(
+    make: Callable[[Device], NeuralRestorer], crops: list[Crop], wrong: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    (got,) = make(Device(wrong)).restore(crops[:1], 1.0)
     assert np.array_equal(got.pixels, crops[0].pixels)
+    assert got.trust == 0
 
 
 class Parser:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.restorer.engines import Past, load_engine
+from services.restorer.engines import load_engine
 from services.restorer.engines.classic import ClassicRestorer
 from services.restorer.servicer import RestorerServicer
 from services.runtime.calls import ClientStream
@@ -205,27 +205,24 @@ def test_a_priority_out_of_range_is_refused(engine: ClassicRestorer, priority: i
 
 
 class Remembering:
-    """Keeps whose each batch was, and how many frames were known before it."""
+    """Keeps whose each batch was."""
 
     def __init__(self, engine: ClassicRestorer) -> None:
         self.info, self.met = engine.info, []
 
-    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller, past: Past | None) -> list[Crop]:
-        self.met.append((caller, None if past is None else len(past.frames)))
-        if past is not None:
-            past.frames = np.append(past.frames, crops[-1].frame)
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller) -> list[Crop]:
+        self.met.append(caller)
         return list(crops)
 
 
-def test_each_track_has_a_past_of_its_own_and_each_job_its_turn(engine: ClassicRestorer, crops: list[Crop]) -> None:
-    remembering = Remembering(engine)
-    packets = [packet_of(sequence, crops[:1]) for sequence in range(4)]
-    for packet, track, priority in zip(packets, ("one", "other", "one", ""), (0, 0, 7, -3), strict=True):
-        packet.message.track, packet.message.priority = track, priority
+def test_each_batch_goes_by_its_own_priority(engine: ClassicRestorer, crops: list[Crop]) -> None:
+    remembering, priorities = Remembering(engine), [0, 7, -3]
+    packets = [packet_of(sequence, crops[:1]) for sequence in range(3)]
+    for packet, priority in zip(packets, priorities, strict=True):
+        packet.message.priority = priority
     restore(remembering, packets)
-    assert [known for _, known in remembering.met] == [0, 0, 1, None]
-    assert [caller.priority for caller, _ in remembering.met] == [0, 0, 7, -3]
-    assert len({caller.name for caller, _ in remembering.met}) == 1
+    assert [caller.priority for caller in remembering.met] == priorities
+    assert len({caller.name for caller in remembering.met}) == 1
 
 
 def test_an_outcome_that_is_none_is_refused(engine: ClassicRestorer) -> None:

@@ -243,6 +243,16 @@ def test_a_model_without_a_published_hash_gets_one_at_the_first_fetch(shop: Shop
     assert refused.value.reason == "MODEL_ALTERED"
 
 
+def test_a_download_goes_by_way_of_the_proxy_that_the_environment_names(
+    shop: Shop, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", web.url.removesuffix("/eyes.bin"))
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setattr("urllib.request._opener", None)  # which asks the environment once in a process
+    assert online(shop, "http://models.invalid/eyes.bin").fetch() == [("eyes", True)]
+    assert (shop.folder / "eyes.bin").read_bytes() == CONTENT
+
+
 def test_a_url_that_is_gone_is_explained(shop: Shop, web: Web) -> None:
     web.server.shutdown()
     web.server.server_close()

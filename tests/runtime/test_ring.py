@@ -31,6 +31,14 @@ def test_what_is_written_is_read(slots: int, payloads: list[list[bytes]]) -> Non
     writer.close()
 
 
+def test_a_view_that_is_still_held_does_not_keep_the_reader_from_closing() -> None:
+    writer = RingWriter(1, 64)
+    with RingReader(writer.message) as reader:
+        view = reader.read(writer.write(0, [b"held"]))
+    assert view == b"held"
+    writer.close()
+
+
 def test_the_file_is_private_and_gone_once_both_have_it() -> None:
     before = names()
     writer = RingWriter(2, 64)

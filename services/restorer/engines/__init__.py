@@ -1,10 +1,7 @@
-"""Restorer engines: face crops in, better face crops out. What one batch leaves to the next is the caller's to keep."""
+"""Restorer engines: face crops in, better face crops out. What becomes of a crop depends on that crop alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
-
-import numpy as np
 
 from services.restorer.config import RestorerConfig
 from services.runtime.config import ConfigError
@@ -12,28 +9,11 @@ from services.runtime.engine import ANYBODY, Caller, EngineInfo, split_names
 from services.runtime.faces import Crop
 
 
-@dataclass
-class Past:
-    """The last frames of one face, from which the next batch goes on. Engines fill it; a new one knows nothing.
-
-    frames (n,) int64; points (n, 5, 2), crop pixels; trust (n,), 0 to 1: how far the network was believed.
-    """
-
-    frames: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 5, 2)))
-    trust: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-
 class Engine(Protocol):
     info: EngineInfo
 
-    def restore(
-        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
-    ) -> list[Crop]:
-        """Crops (RGBA) with their replaced part bettered; same sizes, order and A. `strength`: 0 (unchanged) to 1.
-
-        `past`: of the one face that the crops show, in order of frames; None: they stand by themselves.
-        """
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
+        """Crops (RGBA) with their replaced part bettered; same sizes, order and A. `strength`: 0 (unchanged) to 1."""
         ...
 
 

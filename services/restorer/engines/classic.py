@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from services.restorer.engines import Past
 from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop
 
@@ -42,9 +41,7 @@ class ClassicRestorer:
         noise = np.random.default_rng(20).standard_normal((_GRAIN_SIZE, _GRAIN_SIZE)).astype(np.float32)
         self._noise = cv2.GaussianBlur(noise, (0, 0), 0.6) * 1.7  # of video: a little wider than a pixel, deviation 1
 
-    def restore(
-        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
-    ) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
         return [self._restore_crop(crop, strength) for crop in crops]
 
     def _restore_crop(self, crop: Crop, strength: float) -> Crop:

@@ -2,9 +2,9 @@
 
 Around the network: the face is cut as FFHQ's are (_alignment.py), restored together with the faces of whoever else is
 waiting, matched to its own colours, and what changed - not the picture, which resampling would soften - goes back by
-the inverse warp within a feathered mask; with a parser, only where nothing covers the face. Two things keep a video
-calm: alignment and strength are smoothed over time, across batches where the caller keeps the past, and a face that
-comes back as somebody else's is blended towards the one that went in.
+the inverse warp within a feathered mask; with a parser, only where nothing covers the face. A face that comes
+back as somebody else's is blended towards the one that went in, and the crop says how far. Nothing is remembered from
+one crop to the next: over time the caller keeps landmarks and trust calm, as it alone has all frames in their order.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 
 from services.restorer.config import RestorerConfig
-from services.restorer.engines import Past
-from services.restorer.engines._alignment import REACH, align_to_ffhq, smooth_over_time
+from services.restorer.engines._alignment import align_to_ffhq
 from services.runtime.alignment import find_five_points
 from services.runtime.batching import Batcher
 from services.runtime.config import ConfigError
@@ -23,7 +22,7 @@ from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import Crop
 from services.runtime.networks.catalogue import find_network, load_model, model_options
 
-VERSION = "2"
+VERSION = "3"
 _OUTSIDE = (132, 133, 135)  # RGB beyond the crop, as the networks were shown it
 _FEATHER = 1 / 20  # of the face's side, over which the mask fades, twice that far from its border
 PARSED_SIDE = 512  # pixels of the face that the parser is shown
@@ -52,30 +51,22 @@ class NeuralRestorer:
         self._batcher, self._side, self._constants = batcher, side, list(constants)
         self._feather = _make_feather(side)
 
-    def restore(
-        self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY, past: Past | None = None
-    ) -> list[Crop]:
+    def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
         seen = [place for place, crop in enumerate(crops) if crop.landmarks is not None and crop.pixels[..., 3].any()]
         answered = list(crops)
         if strength <= 0 or not seen:
             return answered
-        past = past or Past()
-        frames = np.array([crops[place].frame for place in seen], np.int64)
-        points = np.array([find_five_points(crops[place].landmarks) for place in seen])  # type: ignore[arg-type]
-        smooth = smooth_over_time(points, frames, past.points, past.frames)
-        matrices = np.array([align_to_ffhq(five, self._side) for five in smooth])
+        points = [find_five_points(crops[place].landmarks) for place in seen]  # type: ignore[arg-type]
+        matrices = [align_to_ffhq(five, self._side) for five in points]
         faces = [self._cut(crops[place], matrix) for place, matrix in zip(seen, matrices, strict=True)]
         outputs = self._batcher.run([[_to_network(face), *self._constants] for face in faces], caller)
         restored = [_match_colours(_from_network(output), face) for (output,), face in zip(outputs, faces, strict=True)]
-        trust = np.array([_trust(new, face) for new, face in zip(restored, faces, strict=True)])
-        shares = strength * smooth_over_time(trust, frames, past.trust, past.frames)
-        past.frames, past.points, past.trust = (
-            np.concatenate([before, now])[-REACH:]
-            for before, now in ((past.frames, frames), (past.points, points), (past.trust, trust))
-        )
         masks = self._find_masks(faces, caller)
-        for place, matrix, face, new, mask, share in zip(seen, matrices, faces, restored, masks, shares, strict=True):
-            answered[place] = self._paste(crops[place], matrix, (new - face) * (mask * share)[..., None])
+        for place, matrix, face, new, mask in zip(seen, matrices, faces, restored, masks, strict=True):
+            crop, trust = crops[place], _trust(new, face)
+            if trust > 0:
+                crop = self._paste(crop, matrix, (new - face) * (mask * np.float32(strength * trust))[..., None])
+            answered[place] = replace(crop, trust=trust)
         return answered
 
     def _cut(self, crop: Crop, matrix: np.ndarray) -> np.ndarray:
@@ -166,11 +157,13 @@ def _match_colours(restored: np.ndarray, face: np.ndarray) -> np.ndarray:
 
 
 def _trust(restored: np.ndarray, face: np.ndarray) -> float:
-    """1 for the same face, 0 for another: how far the two agree once all texture is gone."""
+    """1 for the same face, 0 for another or for none: how far the two agree once all texture is gone."""
     coarse, wanted = (
         cv2.cvtColor(cv2.resize(picture, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         for picture in (restored, face)
     )
     middle = np.s_[_COARSE // 4 : -_COARSE // 8, _COARSE // 4 : -_COARSE // 4]
     drift = float(np.abs(coarse[middle] - wanted[middle]).mean())
+    if np.isnan(drift):  # half precision ran over
+        return 0.0
     return float(np.clip((_ANOTHER - drift) / (_ANOTHER - _SAME), 0, 1))

@@ -15,7 +15,7 @@ from services.runtime.models import file_digest, models_folder
 _VERSION = 1  # of the networks' code and of how they are exported; other files are made anew
 _OPSET = 20
 PROFILE_SIDES = (64, 640, 2048)  # least, usual and most of a side that may vary, pixels
-_SIDE = 64  # what a side that may vary has in the example the graph is traced with
+EXAMPLE_SIDE = 64  # what a side that may vary has in the example the graph is traced with
 
 
 def cache_folder(config: BackendConfig) -> Path:
@@ -86,7 +86,8 @@ def _export(network: Network, weights: Weights, precision: str, path: Path) -> N
         for port in ports
     }
     examples = tuple(
-        torch.zeros(2, *(_SIDE if isinstance(side, str) else side for side in port.shape)) for port in network.inputs
+        torch.zeros(2, *(EXAMPLE_SIDE if isinstance(side, str) else side for side in port.shape))
+        for port in network.inputs
     )
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the tracer, about Python numbers in the graph: batch and sides are not

@@ -2,8 +2,13 @@
 
 from services.runtime.backends import DeviceLost, OutOfMemory
 
-_MEMORY = ("out of memory", "failed to allocate memory", "bad allocation", "bad_alloc", "cudnn_status_alloc_failed")
-_LOST = ("illegal memory access", "device-side assert", "unspecified launch failure", "device lost", "ecc error")
+_MEMORY = ("out of memory", "failed to allocate memory", "bad allocation", "bad_alloc", "status_alloc_failed")
+# Errors of CUDA after which every further call of the process fails as well (CUDA Runtime API, cudaError).
+_LOST = (
+    *("illegal memory access", "illegal instruction", "misaligned address", "device-side assert", "invalid program"),
+    *("unspecified launch failure", "launch timed out", "hardware stack error", "context is destroyed", "ecc error"),
+    "device lost",
+)
 
 
 def to_fault(error: Exception) -> Exception:

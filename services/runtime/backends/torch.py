@@ -1,5 +1,6 @@
 """Networks on PyTorch: the plain one, and on a GPU half precision, channels last, compiled with CUDA graphs."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
@@ -7,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.runtime.backends import BackendConfig, Network, Weights
+from services.runtime.backends import BackendConfig, Network, OutOfMemory, Weights
+from services.runtime.backends.export import EXAMPLE_SIDE
 from services.runtime.backends.faults import to_fault
 from services.runtime.backends.precision import in_precision
 from services.runtime.networks.checkpoint import load_network
@@ -30,6 +32,10 @@ class TorchBackend:
             mode = "reduce-overhead" if self._device.type == "cuda" else "default"
             self._module = torch.compile(self._module, mode=mode)
         self._threads = threading.local()
+        if config.compile:  # now, not under the first jobs; the second graph serves every batch above 1
+            for batch in sorted({1, config.max_batch_size}):
+                with contextlib.suppress(OutOfMemory):  # whoever makes the batches finds out what fits
+                    self.run(_make_example(network, batch))
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in inputs]
@@ -62,6 +68,11 @@ class TorchBackend:
         ]
         result = self._module(*tensors)
         return result if isinstance(result, tuple) else (result,)
+
+
+def _make_example(network: Network, batch: int) -> list[np.ndarray]:
+    shapes = [[EXAMPLE_SIDE if isinstance(side, str) else side for side in port.shape] for port in network.inputs]
+    return [np.zeros((batch, *shape), np.float32) for shape in shapes]
 
 
 def _channels_last(module: torch.nn.Module) -> torch.nn.Module:

@@ -65,9 +65,9 @@ def _codeformer(**more: Any) -> Network:
 
 def _wav2lip(side: int = 96) -> Network:
     def build() -> Any:
-        from services.runtime.networks.wav2lip import Wav2Lip
+        from services.runtime.networks.wav2lip import Wav2Lip, Wav2Lip384
 
-        return Wav2Lip(side)
+        return Wav2Lip384() if side == 384 else Wav2Lip(side)
 
     inputs = (Port("mel", (1, 80, 16)), Port("faces", (6, side, side)))
     return Network("wav2lip", build, inputs, (Port("spoken", (3, side, side)),))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class _Conv(nn.Module):
-    """Convolution, batch norm, ReLU; `residual` adds the input before the ReLU."""
+    """Convolution, batch norm, ReLU, of that `slope` below 0; `residual` adds the input before the ReLU."""
 
     def __init__(
         self,
@@ -23,31 +23,44 @@ class _Conv(nn.Module):
         stride: int | tuple[int, int] = 1,
         padding: int = 1,
         residual: bool = False,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.BatchNorm2d(outputs))
-        self._residual = residual
+        self._residual, self._slope = residual, slope
 
     def forward(self, x: Tensor) -> Tensor:
         main = self.conv_block(x)
-        return F.relu(main + x if self._residual else main)
+        return _rectify(main + x if self._residual else main, self._slope)
 
 
 class _Deconv(nn.Module):
     def __init__(
-        self, inputs: int, outputs: int, stride: int, padding: int, output_padding: int, kernel: int = 3
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        padding: int,
+        output_padding: int,
+        kernel: int = 3,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
             nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, output_padding), nn.BatchNorm2d(outputs)
         )
+        self._slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv_block(x))
+        return _rectify(self.conv_block(x), self._slope)
 
 
-def _residuals(channels: int, count: int) -> list[nn.Module]:
-    return [_Conv(channels, channels, residual=True) for _ in range(count)]
+def _rectify(x: Tensor, slope: float) -> Tensor:
+    return F.leaky_relu(x, slope) if slope else F.relu(x)
+
+
+def _residuals(channels: int, count: int, slope: float = 0.0) -> list[nn.Module]:
+    return [_Conv(channels, channels, residual=True, slope=slope) for _ in range(count)]
 
 
 def _audio_encoder(last_residuals: int) -> nn.Sequential:
@@ -133,6 +146,51 @@ _FACE_DECODERS = {
         *(_up(320, 128, 2), _up(160, 64, 2), _up(96, 64, 2)),
     ],
 }
+
+
+class Wav2Lip384(nn.Module):
+    """The public definition of 384 pixels, another network: wider, leaky, with the speech refined by a second stage.
+
+    Takes and gives what Wav2Lip does; within, faces range from -1 to 1. Of the masked face a border of 8 pixels stays.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        slope = 0.2
+        widths, residuals = (16, 32, 64, 128, 256, 512, 1024), (2, 2, 3, 2, 2, 2, 2)
+        encoder: list[list[nn.Module]] = [[_Conv(6, 8, 7, padding=3, slope=slope)]]
+        for inputs, width, count in zip((8, *widths), widths, residuals, strict=False):
+            encoder.append([_Conv(inputs, width, stride=2, slope=slope), *_residuals(width, count, slope)])
+        encoder.append([_Conv(1024, 1024, padding=0, slope=slope), _Conv(1024, 1024, 1, padding=0, slope=slope)])
+        self.face_encoder_blocks = nn.ModuleList(nn.Sequential(*block) for block in encoder)
+
+        heard: list[nn.Module] = [_Conv(1, 32, slope=slope), *_residuals(32, 2, slope)]
+        for inputs, width, stride in ((32, 64, (3, 1)), (64, 128, 3), (128, 256, (3, 2)), (256, 512, 1)):
+            heard += [_Conv(inputs, width, stride=stride, slope=slope), *_residuals(width, 2, slope)]
+        self.audio_encoder = nn.Sequential(*heard, _Conv(512, 1024, padding=0), _Conv(1024, 1024, 1, padding=0))
+        self.audio_refine = nn.Sequential(*(_Conv(1024, 1024, 1, padding=0, slope=slope) for _ in range(2)))
+
+        decoder: list[list[nn.Module]] = [
+            [_Conv(1024, 1024, 1, padding=0, slope=slope)],
+            [_Deconv(2048, 1024, 1, 0, 0, slope=slope), *_residuals(1024, 1, slope)],
+        ]
+        for inputs, width in zip(
+            (2048, 1536, 1024, 640, 320, 160, 80), (1024, 768, 512, 256, 128, 64, 32), strict=True
+        ):
+            decoder.append([_Deconv(inputs, width, 2, 1, 1, slope=slope), *_residuals(width, 2, slope)])
+        self.face_decoder_blocks = nn.ModuleList(nn.Sequential(*block) for block in decoder)
+        self.output_block = nn.Sequential(_Conv(40, 16, slope=slope), nn.Conv2d(16, 3, 1), nn.Tanh())
+
+    def forward(self, mel: Tensor, faces: Tensor) -> Tensor:
+        skips, x = [], 2 * faces - 1
+        for block in self.face_encoder_blocks:
+            x = block(x)
+            skips.append(x)
+        x = self.audio_refine(self.audio_encoder(mel))
+        for block in self.face_decoder_blocks:
+            x = torch.cat([block(x), skips.pop()], dim=1)
+        result: Tensor = (self.output_block(x) + 1) / 2
+        return result
 
 
 class SyncExpert(nn.Module):

@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the neural group is not installed")
 
 from services.runtime import backends  # noqa: E402
-from services.runtime.backends import Backend, BackendConfig, Network, Weights, load_backend  # noqa: E402
+from services.runtime.backends import Backend, BackendConfig, Network, Port, Weights, load_backend  # noqa: E402
 from services.runtime.backends.faults import to_fault  # noqa: E402
 from services.runtime.config import ConfigError, read_env  # noqa: E402
 from services.runtime.networks.catalogue import find_network  # noqa: E402
@@ -170,8 +170,10 @@ def test_a_damaged_or_foreign_engine_is_built_anew(tensorrt: Any, folder: Path, 
     assert relative_error(opened.run(inputs)[0], run_plain(network, inputs)[0]) < 1e-4
 
 
-@pytest.mark.parametrize("change", ["batch", "version"])
-def test_an_engine_is_kept_under_all_it_depends_on(tensorrt: Any, folder: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["batch", "version", "gpu"])
+def test_an_engine_is_kept_under_all_it_depends_on(
+    tensorrt: Any, folder: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = NETWORKS["gfpgan"]
     open_tensorrt(network, folder)
     module = importlib.import_module("services.runtime.backends.tensorrt")
@@ -181,6 +183,8 @@ def test_an_engine_is_kept_under_all_it_depends_on(tensorrt: Any, folder: Path, 
     )
     if change == "version":
         tensorrt.__version__ = "11.9.9"
+    if change == "gpu":
+        monkeypatch.setattr(module, "_device_facts", lambda _: ["another", "(12, 0)"])
     module.TensorRTBackend(network, save_weights(folder, network), config)
     assert tensorrt.builds == 2
 
@@ -296,8 +300,35 @@ def test_bad_settings_name_their_variable(variables: dict[str, str], told: str) 
         ("CUDA out of memory. Tried to allocate 2.00 GiB", backends.OutOfMemory),
         ("Failed to allocate memory for requested buffer of size 1073741824", backends.OutOfMemory),
         ("CUDA error: an illegal memory access was encountered", backends.DeviceLost),
+        ("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", backends.OutOfMemory),
+        ("CUDA error: misaligned address", backends.DeviceLost),
+        ("CUDA failure 719: unspecified launch failure ; GPU=0", backends.DeviceLost),
         ("shape '[2]' is invalid", RuntimeError),
     ],
 )
 def test_errors_of_devices_are_told_apart(message: str, fault: type[Exception]) -> None:
     assert type(to_fault(RuntimeError(message))) is fault
+
+
+def test_a_compiled_network_is_ready_for_every_batch_before_it_serves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build() -> Any:
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+
+    network = Network("small", build, (Port("face", (3, 16, 16)),), (Port("changed", (4, 14, 14)),))
+    compiled: list[int] = []  # sizes of the batches that graphs were made for
+
+    def compile_for(graph: Any, examples: list[Any]) -> Any:
+        compiled.append(next(int(each.shape[0]) for each in examples if getattr(each, "ndim", 0) == 4))
+        return graph.forward
+
+    monkeypatch.setattr(
+        torch, "compile", lambda module, mode, compile=torch.compile: compile(module, backend=compile_for)
+    )
+    opened = open_backend("torch", network, folder, compile=True)
+    assert len(compiled) == 2
+    for batch in (1, 2, 3, 4):
+        inputs = make_inputs(network, batch)
+        assert relative_error(opened.run(inputs)[0], run_plain(network, inputs)[0]) < 1e-5
+    assert len(compiled) == 2

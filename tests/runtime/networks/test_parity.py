@@ -1,11 +1,12 @@
 """Our networks beside the public reference implementations: the same names, the same shapes, the same numbers.
 
 expected.json holds what the references (TencentARC/GFPGAN, sczhou/CodeFormer, Rudrabha/Wav2Lip,
-primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch,
-xinntao/facexlib, Kedreamix/Linly-Talker; PyTorch 2.13, CPU) make
-of the weights and inputs of weights.py: the number of parameters and buffers and the SHA-256 of their sorted names and
-shapes; of every output its shape, mean, deviation and 24 of its numbers, at places drawn by RandomState(7). GFPGAN ran
-with its stored noise, CodeFormer with w = 0.5 and adaptive instance normalisation, as its inference does.
+primepake/wav2lip_288x288, biubug6/Pytorch_Retinaface, deepinsight/insightface's arcface_torch, xinntao/facexlib,
+Kedreamix/Linly-Talker, nghiakvnvsd/wav2lip384; PyTorch 2.13, CPU) make of the weights and inputs of weights.py: the
+number of parameters and buffers and the SHA-256 of their sorted names and shapes; of every output its shape, mean,
+deviation and 24 of its numbers, at places drawn by RandomState(7). GFPGAN ran with its stored noise, CodeFormer with
+w = 0.5 and adaptive instance normalisation, as its inference does; Wav2Lip of 384 pixels was given faces of -1 to 1 and
+its answer brought back to 0 to 1.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
     "wav2lip-96": (wav2lip.Wav2Lip, (MEL, seed_input((2, 6, 96, 96), 4, 0, 1))),
     "wav2lip-256": (lambda: wav2lip.Wav2Lip(256), (MEL, seed_input((2, 6, 256, 256), 4, 0, 1))),
     "wav2lip-288": (lambda: wav2lip.Wav2Lip(288), (MEL, seed_input((2, 6, 288, 288), 4, 0, 1))),
+    "wav2lip-384": (wav2lip.Wav2Lip384, (MEL, seed_input((2, 6, 384, 384), 4, 0, 1))),
     "sync-expert": (wav2lip.SyncExpert, (MEL_OF_EXPERT, seed_input((2, 15, 48, 96), 6, 0, 1))),
     "arcface-r50": (find_network("arcface", {"depth": 50}).build, (FACES,)),
     "arcface-r100": (find_network("arcface", {"depth": 100}).build, (FACES,)),

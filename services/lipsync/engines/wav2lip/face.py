@@ -11,6 +11,7 @@ _LOWER_FACE = (
     *(425, 2, 205),
 )
 _CHEEK = (234, 454)  # the face's width
+_SEEN = {384: 8}  # pixels of the lower half's border that a network of this side was shown in training
 _MARGIN, _FEATHER = 0.03, 0.05  # of the face's width: by how much the mask is wider than the face, and how soft
 
 
@@ -33,7 +34,8 @@ def to_network(picture: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     """(6, side, side) float32, 0 to 1, BGR: the face with its lower half black, and as it is. `picture`: RGB."""
     face = _to_side(picture, box, side)[..., ::-1].astype(np.float32) / np.float32(255)
     masked = face.copy()
-    masked[side // 2 :] = 0
+    seen = _SEEN.get(side, 0)
+    masked[side // 2 : side - seen, seen : side - seen] = 0
     return np.ascontiguousarray(np.concatenate([masked, face], axis=2).transpose(2, 0, 1))
 
 
