@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 
 CLIENTS = 3
 FAULT_SECONDS, LOOK_SECONDS = 30.0, 5.0
+PATIENCE_SECONDS = 300.0
 FAULTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
 FEWEST_LOOKS = 24  # below which a process has lived too short to be judged
 GROWTH = {"memory": 1.15, "descriptors": 1.1, "threads": 1.1}  # that is taken for noise
@@ -61,10 +62,13 @@ def work(server: str, folder: Path, until: float, ends: Counter[str]) -> None:
 
 def insist(call: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
     """Waits longer than the client does by itself for a server that is starting on a busy machine."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return call(*arguments, **options)
         except ServiceUnavailable:
+            if time.monotonic() > give_up:
+                raise
             time.sleep(1)
 
 
