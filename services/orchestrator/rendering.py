@@ -29,7 +29,7 @@ from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import Frame, PixelFormat
-from services.runtime.streams import blob_chunks, in_thread
+from services.runtime.streams import blob_chunks, entered_in_thread, in_thread
 from services.runtime.wire import Packet
 from syncline.errors import InternalError
 from syncline.v1 import lipsync_pb2, restorer_pb2
@@ -128,7 +128,8 @@ async def render_segment(
     """Encodes the segment into `path`; yields its report as it grows, after each batch of frames."""
     report = SegmentReport([[] for _ in job.mouths])
     begun = time.monotonic()
-    with SegmentEncoder(path, job.encode) as encoder:
+    # What the encoder still holds at the end takes it seconds where pictures are large.
+    async with entered_in_thread(SegmentEncoder(path, job.encode)) as encoder:
         async with contextlib.aclosing(render_frames(stages, feed, job, span, metadata, report)) as batches:
             async for batch in batches:
                 with tracing.span("encode", frames=len(batch.shown)):
