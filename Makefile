@@ -73,7 +73,7 @@ reference: install ## docs/reference.md: variables, metrics and error reasons, f
 	$(PYTHON) -m tools.reference
 
 chaos: models ## every fault on every service in mid-job: some ten minutes
-	$(PYTHON) -m pytest --chaos tests/end_to_end/test_kills.py --timeout 300
+	$(PYTHON) -m pytest --chaos tests/end_to_end/test_kills.py tests/end_to_end/test_uploads.py --timeout 300
 
 soak: models ## an hour of jobs with faults; memory, descriptors and threads of every process: make soak MINUTES=60
 	$(PYTHON) -m benchmarks.soak $(MINUTES)

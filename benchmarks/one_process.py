@@ -166,7 +166,7 @@ async def make(video: Path, audio: Path, folder: Path) -> bytes:
     pictures, speech = (artifacts.put([path.read_bytes()]).digest for path in (video, audio))
     job = store.create_job(NewJob(pictures, speech, JobOptions().to_json(), assets=(pictures, speech)))
     usual = OrchestratorConfig
-    terms = (usual.lease_seconds, usual.segment_seconds, usual.turn_seconds)
+    terms = (usual.lease_seconds, usual.segment_seconds, usual.turn_seconds, usual.pace)
     stages = OneProcess(folder)
     working = asyncio.ensure_future(Worker(store, artifacts, stages, Deliveries(), *terms).run())
     while not (job := store.get_job(job.id)).state.ended:

@@ -6,15 +6,19 @@ Every half minute a service is killed, stopped past its lease, or ended and star
 it holds over its own life: the last quarter beside the second one. Exits 1 when a job was lost or a process grew.
 """
 
+import contextlib
 import random
 import signal
 import statistics
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -22,10 +26,12 @@ from rich.table import Table
 from benchmarks.load import make_short_media
 from benchmarks.processes import Holding, look_at
 from syncline import Client
-from syncline.errors import SynclineError
-from syncline.types import JobState
+from syncline.errors import JobNotFound, ServiceUnavailable, SynclineError
+from syncline.types import Job, JobState
 from tests.end_to_end.cluster import Cluster
 from tests.postgres import HOW, find_programs, running
+
+Result = TypeVar("Result")
 
 CLIENTS = 3
 FAULT_SECONDS, LOOK_SECONDS = 30.0, 5.0
@@ -38,23 +44,39 @@ def work(server: str, folder: Path, until: float, ends: Counter[str]) -> None:
     """Jobs one after another: plain, urgent, cancelled, retried, deleted."""
     chance = random.Random()
     with Client(server) as client:
-        video = client.upload(folder / "portrait.png")
-        audios = [client.upload(folder / name) for name in ("short.wav", "speech.wav")]
+        video = insist(client.upload, folder / "portrait.png")
+        audios = [insist(client.upload, folder / name) for name in ("short.wav", "speech.wav")]
         while time.monotonic() < until:
-            job = client.create_job(
-                video, chance.choice(audios), priority=chance.randint(-1, 1), crf=chance.randint(18, 30)
-            )
+            terms: dict[str, Any] = {"priority": chance.randint(-1, 1), "crf": chance.randint(18, 30)}
+            job = insist(client.create_job, video, chance.choice(audios), uuid.uuid4().hex, **terms)
             if chance.random() < 0.2:
                 time.sleep(chance.random())
-                client.cancel(job)
-                job = client.retry(job) if client.get(job).state is JobState.CANCELLED else job
-            try:
-                client.result(job)
-                ends["done"] += 1
-            except SynclineError as error:
-                ends[error.reason()] += 1
+                if insist(client.cancel, job).state is JobState.CANCELLED:
+                    insist(client.retry, job)
+            ends[await_end(client, job)] += 1
             if chance.random() < 0.5:
-                client.delete(job)
+                with contextlib.suppress(JobNotFound):  # deleted, and the answer lost
+                    insist(client.delete, job)
+
+
+def insist(call: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """Waits longer than the client does by itself for a server that is starting on a busy machine."""
+    while True:
+        try:
+            return call(*arguments, **options)
+        except ServiceUnavailable:
+            time.sleep(1)
+
+
+def await_end(client: Client, job: Job) -> str:
+    """Why the job failed, or "done"."""
+    while True:
+        try:
+            client.result(job)
+            return "done"
+        except SynclineError as error:
+            if insist(client.get, job).state.ended:
+                return error.reason()
 
 
 def judge(lives: dict[tuple[str, int], list[Holding]], console: Console) -> bool:

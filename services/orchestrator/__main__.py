@@ -42,7 +42,7 @@ def load(config: OrchestratorConfig) -> BacklogScaler:
     )
     background: list[BackgroundTask] = [Keeper(store, artifacts, config.keep_days * 24 * 3600)]
     if "worker" in config.roles:
-        seconds = (config.lease_seconds, config.segment_seconds, config.turn_seconds)
+        seconds = (config.lease_seconds, config.segment_seconds, config.turn_seconds, config.pace)
         background.append(Worker(store, artifacts, stages, config.deliveries, *seconds))
     if "api" in config.roles and (config.webhook or config.webhook_hosts):
         background.append(Webhook(store, config.webhook_rules, config.webhook_secret))

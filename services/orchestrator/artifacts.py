@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from services.orchestrator.uploads import FolderUpload, Upload
 from services.runtime.files import Asset, hash_file, publish_file, refuse_full_disk, write_file
 from services.runtime.refusal import Refusal
 
@@ -98,13 +99,13 @@ class ArtifactStore:
             message = f"The store's disk has {free >> 20} MB free, of which {self._free_bytes >> 20} shall stay so."
             raise Refusal("DISK_FULL", message, free=free, wanted=size)
 
-    def open_upload(self, digest: str, size: int) -> "Upload":
+    def open_upload(self, digest: str, size: int) -> Upload:
         """An upload of the asset, at the first byte still wanted. Raises as check_room."""
         there = self.find_asset(digest) is not None
         if not there:
             self.check_room(size)
         part = self._root / "uploads" / f"{digest}.part"
-        return Upload(Asset(digest, size), self._asset_path(digest), part, self._keep, there)
+        return FolderUpload(Asset(digest, size), self._asset_path(digest), part, self._keep, there)
 
     # Artifacts
 
@@ -242,65 +243,3 @@ def _remove_older(path: Path, instant: float) -> bool:
             path.unlink()
             return True
     return False
-
-
-class Upload:
-    """An asset on its way in: append the bytes from `offset` on, in order, then finish."""
-
-    def __init__(self, asset: Asset, path: Path, part: Path, keep: Callable[[Path, Asset], None], there: bool) -> None:
-        """`path`: where it will lie; `part`: until then; `keep` moves it there; `there`: it is stored already."""
-        self._asset = asset
-        self._path = path
-        self._part = part
-        self._keep = keep
-        self._there = there
-        self.offset = asset.size if there else self._part_size()
-
-    def append(self, chunk: bytes | memoryview) -> None:
-        """The next bytes. Two uploads of one digest may run at once; they fill one file.
-
-        Raises Refusal CHECKSUM_MISMATCH for bytes beyond the announced size, DISK_FULL.
-        """
-        end = self.offset + len(chunk)
-        if end > self._asset.size:
-            message = f"More bytes came than the {self._asset.size} that were announced."
-            raise Refusal("CHECKSUM_MISMATCH", message, digest=self._asset.digest, size_bytes=self._asset.size)
-        if not self._path.is_file():
-            with refuse_full_disk(), self._part.open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                there = os.fstat(file.fileno()).st_size
-                if there < self.offset:
-                    message = "The upload was given up in the meantime: begin it again."
-                    raise Refusal("SERVICE_UNAVAILABLE", message, digest=self._asset.digest)
-                file.write(memoryview(chunk)[there - self.offset :])
-        self.offset = end
-
-    def finish(self) -> Asset:
-        """Stores the file. Raises Refusal CHECKSUM_MISMATCH when it is not the one announced; its bytes are dropped."""
-        if self._there or self._path.is_file():
-            self._part.unlink(missing_ok=True)
-            return self._asset
-        self._part.touch()
-        with self._part.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if self._path.is_file():  # another upload of the file was just ahead
-                self._part.unlink(missing_ok=True)
-                return self._asset
-            found = hash_file(self._part)
-            if found != self._asset:
-                self._part.unlink(missing_ok=True)
-                message = f"The {found.size} bytes that came have digest {found.digest}: upload the file again."
-                raise Refusal("CHECKSUM_MISMATCH", message, digest=self._asset.digest, found_digest=found.digest)
-            self._keep(self._part, self._asset)
-        return self._asset
-
-    def _part_size(self) -> int:
-        """Bytes already there; none if they cannot be the beginning of this file."""
-        try:
-            size = self._part.stat().st_size
-        except FileNotFoundError:
-            return 0
-        if size > self._asset.size:
-            self._part.unlink(missing_ok=True)
-            return 0
-        return size

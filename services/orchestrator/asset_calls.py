@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 
-from services.orchestrator.artifacts import ArtifactStore, Upload
+from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.convert import from_asset, to_mezzanine, to_tenant, to_ttl
 from services.orchestrator.importing import ImportRules, import_asset
 from services.orchestrator.inspecting import inspect_asset
 from services.orchestrator.mezzanine import find_mezzanine
 from services.orchestrator.stages import Stages
 from services.orchestrator.store import JobStore
+from services.orchestrator.uploads import Upload
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.v1 import orchestrator_pb2 as pb
@@ -93,5 +94,5 @@ async def _receive(upload: Upload, requests: AsyncIterator[pb.UploadAssetRequest
             raise Refusal("OUT_OF_ORDER", f"after open come pieces of 1 to {_MAX_CHUNK_BYTES} bytes")
         await in_thread(upload.append, request.data)
     if upload.offset != size:
-        message = f"the upload ended at byte {upload.offset} of {size}; the next one goes on there"
+        message = f"the upload ended at byte {upload.offset} of {size}; the next one goes on from what is stored of it"
         raise Refusal("SERVICE_UNAVAILABLE", message, offset=upload.offset)

@@ -108,6 +108,7 @@ class JobRun:
         if digest_of(render, engines) != self.job.plan:
             message = "the job was planned for other versions of the engines than those this worker reaches"
             raise Refusal("PLAN_DIFFERS", message, job=self.job.id)
+        self.progress.enter(Phase.RENDER, render.timeline.frame_count)
         await self._renderer.render_from(render, segment, self.lease)
 
     async def _open(self, seconds: dict[str, float]) -> Making:

@@ -1,15 +1,18 @@
 """The artifact store of a deployment with many hosts: files in a bucket, under the names that they have in a folder.
 
 The folder of each host holds what is being written and copies of what was used lately. A file is in the bucket before
-anybody is told of it, and there whole; what is fetched is checked against its SHA-256.
+anybody is told of it, and there whole; what is fetched is checked against its SHA-256. An upload under way is
+parts below uploads/<digest>/, so that it goes on at any host.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from services.orchestrator.artifacts import CHUNK_BYTES, GRACE_SECONDS, ArtifactStore, Upload, asset_name
+from services.orchestrator.artifacts import CHUNK_BYTES, GRACE_SECONDS, UPLOAD_SECONDS, ArtifactStore, asset_name
+from services.orchestrator.uploads import BucketUpload, Upload
 from services.runtime.bucket_cache import BucketCache
+from services.runtime.buckets import Stored
 from services.runtime.files import Asset, hash_file, refuse_full_disk
 from services.runtime.refusal import Refusal
 
@@ -59,9 +62,11 @@ class BucketArtifacts(ArtifactStore):
             super().check_room(size)
 
     def open_upload(self, digest: str, size: int) -> Upload:
-        if self.find_asset(digest) is None:
+        there = self.find_asset(digest) is not None
+        if not there:
             self._cache.forget(asset_name(digest))
-        return super().open_upload(digest, size)
+            self.check_room(size)
+        return BucketUpload(Asset(digest, size), self._cache, self.scratch, self._keep, there)
 
     def sweep(self, find_live: Callable[[], Collection[str]], seconds: float, grace: float = GRACE_SECONDS) -> set[str]:
         """As of a folder, but artifacts go so long after they were made: a bucket does not know what is used."""
@@ -72,10 +77,21 @@ class BucketArtifacts(ArtifactStore):
             for stored in self._bucket.list("artifacts/"):
                 if stored.changed <= now - seconds:
                     self._remove(stored.name)
+            self._give_up_uploads(now - UPLOAD_SECONDS)
             old = [stored.name for stored in self._bucket.list("assets/") if stored.changed <= now - grace]
             live = {asset_name(digest) for digest in find_live()}
             gone = {name for name in old if name not in live and self._remove_older(name, now - grace)}
         return {name.rpartition("/")[2] for name in gone}
+
+    def _give_up_uploads(self, instant: float) -> None:
+        """Those with which nobody went on since then."""
+        uploads: dict[str, list[Stored]] = {}
+        for stored in self._bucket.list("uploads/"):
+            uploads.setdefault(stored.name.rpartition("/")[0], []).append(stored)
+        for parts in uploads.values():
+            if all(stored.changed <= instant for stored in parts):
+                for stored in parts:
+                    self._bucket.remove(stored.name)
 
     def _find(self, name: str, digest: str = "") -> Path | None:
         return self._cache.find(name, digest)

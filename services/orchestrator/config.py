@@ -35,6 +35,9 @@ class OrchestratorConfig:
     deletion_cost: bool = False  # restorer pods with work in hand are marked to be the last that scaling down takes
     segment_seconds: float = 4.0  # of video that a crash loses at most; the same for all workers
     turn_seconds: float = 10.0  # of rendering, after which a job lets another one that waits go first
+    # Share of its own speed at which a job goes on while others as urgent, of a quarter of its work or less, are made
+    # on this store; 1: at full speed, for hosts that have processors of their own for every worker. 0.05 to 1.
+    pace: float = 0.25
     import_root: str = ""  # folder of the files that clients may name instead of sending them; empty: none
     import_hosts: str = ""  # whose https addresses clients may name: "cdn.example.com,*.example.org"; empty: none
     import_buckets: str = ""  # what clients may name of buckets: "s3://footage,gs://news/public"; empty: nothing
@@ -56,6 +59,8 @@ class OrchestratorConfig:
             raise ConfigError(f"ORCHESTRATOR_WEBHOOK={self.webhook!r} is no web address")
         if (self.webhook or self.webhook_hosts) and not self.webhook_secret:
             raise ConfigError("ORCHESTRATOR_WEBHOOK_SECRET is not set: what webhooks are told is signed")
+        if not 0.05 <= self.pace <= 1:
+            raise ConfigError(f"ORCHESTRATOR_PACE={self.pace} is not from 0.05 to 1")
         for name in ("import_buckets", "output_buckets"):
             _parse_buckets(f"ORCHESTRATOR_{name.upper()}", getattr(self, name))
         unknown = set(self.roles.split(",")) - {"api", "worker"}

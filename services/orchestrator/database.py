@@ -4,96 +4,45 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.engine import Connection, Engine
 
+from services.orchestrator.statements import Prepared, Statements
 from services.runtime.config import ConfigError
 from services.runtime.refusal import Refusal
 
 BUSY_SECONDS = 30  # how long a writer waits for its turn
+_Statement = tuple[str, Any, bool]  # SQL, its parameters, whether it must change one row
 Row = Mapping[Any, Any]  # by the names of columns
-
-
-class Prepared:
-    """The SQL of one statement, and the values that it has of its own."""
-
-    def __init__(self, statement: Any, dialect: Dialect, columns: tuple[str, ...] | None = None) -> None:
-        names = None if columns is None else list(columns)
-        compiled = statement.compile(dialect=dialect, column_keys=names)
-        self.text = str(compiled)
-        self._own = compiled.construct_params(_check=False)
-        self._order = compiled.positiontup
-        self.columns: list[str] | None = None  # of its rows; known once it has run, and empty when there are none
-
-    def parameters(self, values: Mapping[str, Any]) -> Any:
-        """As the driver wants them."""
-        if unknown := values.keys() - self._own.keys():
-            raise ValueError(f"the statement has no {', '.join(unknown)}")
-        given = self._own | values
-        return given if self._order is None else tuple(given[name] for name in self._order)
-
-
-class Statements:
-    """SQL made once from each statement: SQLAlchemy takes longer to build one than a database to run it."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self._known: dict[Any, Prepared] = {}
-
-    def query(self, statement: Any) -> Prepared:
-        """`statement` is a constant, its values bindparams."""
-        return self._keep(statement, lambda: Prepared(statement, self._dialect))
-
-    def insert(self, table: sa.Table, columns: tuple[str, ...], unless: str | None) -> Prepared:
-        """With `unless`, a unique column: nothing happens when its value is there already."""
-
-        def build() -> Prepared:
-            dialect = postgresql if self._dialect.name == "postgresql" else sqlite
-            statement: Any = dialect.insert(table)
-            if unless is not None:
-                statement = statement.on_conflict_do_nothing(index_elements=[table.c[unless]])
-            return Prepared(statement.returning(sa.literal_column("*")), self._dialect, columns)
-
-        return self._keep(("insert", table.name, columns, unless), build)
-
-    def update(self, table: sa.Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Prepared:
-        """The values of `keys` are named as the columns, with "at_" before."""
-
-        def build() -> Prepared:
-            where = [table.c[key] == sa.bindparam(f"at_{key}") for key in keys]
-            return Prepared(sa.update(table).where(*where).returning(sa.literal_column("*")), self._dialect, columns)
-
-        return self._keep(("update", table.name, keys, columns), build)
-
-    def _keep(self, key: Any, build: Callable[[], Prepared]) -> Prepared:
-        prepared = self._known.get(key)
-        if prepared is None:
-            prepared = self._known[key] = build()
-        return prepared
+_CLOCK = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """`now`: when it began, by the database's clock, in milliseconds since the Unix epoch."""
+    """`now`: when it began, by the database's clock, in milliseconds since the Unix epoch.
+
+    What is written is sent with the next read or with the commit, all at once: a round trip to the database costs more
+    than most statements.
+    """
 
     connection: Connection
     statements: Statements
     now: int
+    _unsent: list[_Statement] = field(default_factory=list)
 
     def after(self, seconds: float) -> int:
         """That long from now."""
         return self.now + round(seconds * 1000)
 
     def all(self, query: Any, **values: Any) -> list[Row]:
-        return self._run(self.statements.query(query), values)
+        return self._ask(self.statements.query(query), values)
 
     def first(self, query: Any, **values: Any) -> Row | None:
         """The first row, or None."""
@@ -105,30 +54,61 @@ class Transaction:
         return None if row is None else next(iter(row.values()))
 
     def run(self, statement: Any, **values: Any) -> None:
-        self._run(self.statements.query(statement), values)
+        self._write(self.statements.query(statement), values)
 
-    def insert(self, table: sa.Table, values: Mapping[str, Any], unless: str | None = None) -> Row | None:
+    def insert(self, table: sa.Table, values: Mapping[str, Any]) -> None:
+        self._write(self.statements.insert(table, tuple(values), None), values)
+
+    def insert_new(self, table: sa.Table, values: Mapping[str, Any], unless: str) -> Row | None:
         """The new row; None when there is one with the same value in the column `unless`."""
-        prepared = self.statements.insert(table, tuple(values), unless)
-        return next(iter(self._run(prepared, values)), None)
+        return next(iter(self._ask(self.statements.insert(table, tuple(values), unless), values)), None)
 
     def insert_all(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        self.send()
         self.connection.execute(sa.insert(table), rows)
 
-    def update(self, table: sa.Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> Row:
-        """The changed row; there must be one."""
+    def update(self, table: sa.Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Changes one row; there must be one."""
         prepared = self.statements.update(table, tuple(at), tuple(values))
         keys = {f"at_{name}": value for name, value in at.items()}
-        (row,) = self._run(prepared, keys | dict(values))
-        return row
+        self._write(prepared, keys | dict(values), one=True)
 
-    def _run(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Row]:
-        # The driver's own cursor: what SQLAlchemy learns of each result costs more than the result.
-        cursor = self.connection.connection.cursor()
-        cursor.execute(prepared.text, prepared.parameters(values))
+    def _write(self, prepared: Prepared, values: Mapping[str, Any], one: bool = False) -> None:
+        self._unsent.append((prepared.text, prepared.parameters(values), one))
+
+    def _ask(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Row]:
+        cursor = self._send((prepared.text, prepared.parameters(values), False))
         if prepared.columns is None:
             prepared.columns = [column[0] for column in cursor.description or ()]
-        return [dict(zip(prepared.columns, row, strict=True)) for row in cursor.fetchall()] if prepared.columns else []
+        return [dict(zip(prepared.columns, row, strict=True)) for row in cursor.fetchall()]
+
+    def commit(self) -> None:
+        if self.connection.dialect.name == "postgresql" and self._unsent:
+            self._send(("COMMIT", None, False))
+        else:
+            self.send()
+        self.connection.commit()
+
+    def send(self) -> None:
+        """What was written, now."""
+        if self._unsent:
+            self._send(self._unsent.pop())
+
+    def _send(self, last: _Statement) -> Any:
+        """The cursor of the last statement, after all that was not sent yet."""
+        statements = [*self._unsent, last]
+        self._unsent.clear()
+        connection: Any = self.connection.connection
+        together = len(statements) > 1 and self.connection.dialect.name == "postgresql"
+        # The driver's own cursors: what SQLAlchemy learns of each result costs more than the result.
+        cursors = [connection.cursor() for _ in statements]
+        with connection.driver_connection.pipeline() if together else nullcontext():
+            for cursor, (text, parameters, _) in zip(cursors, statements, strict=True):
+                cursor.execute(text, parameters or ())
+        for cursor, (text, _, one) in zip(cursors, statements, strict=True):
+            if one and cursor.rowcount != 1:
+                raise ValueError(f"{cursor.rowcount} rows where one was to be changed: {text}")
+        return cursors[-1]
 
 
 class Database:
@@ -137,10 +117,6 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = _create_engine(url)
         self._writer = self._engine.execution_options(writing=True)
-        sqlite_file = self._engine.dialect.name == "sqlite"  # its readers see one state as it is
-        self._reader = (
-            self._engine if sqlite_file else self._engine.execution_options(isolation_level="REPEATABLE READ")
-        )
         self._statements = Statements(self._engine.dialect)
         self._lock: int | None = None  # a descriptor
         with self.writing() as transaction:
@@ -152,7 +128,7 @@ class Database:
 
         Raises Refusal SERVICE_UNAVAILABLE while the database is out of reach, DISK_FULL.
         """
-        with self._transaction(self._reader) as transaction:
+        with self._transaction(self._engine) as transaction:
             yield transaction
 
     @contextmanager
@@ -168,8 +144,9 @@ class Database:
         try:
             connection, now = _begin(engine, failures)
             with connection:
-                yield Transaction(connection, self._statements, now)
-                connection.commit()
+                transaction = Transaction(connection, self._statements, now)
+                yield transaction
+                transaction.commit()
         except failures as error:
             if "disk is full" in str(error):
                 raise Refusal(
@@ -210,28 +187,31 @@ def _begin(engine: Engine, failures: tuple[type[Exception], ...]) -> tuple[Conne
     if engine.dialect.name == "sqlite":
         return connection, time.time_ns() // 1_000_000  # its clock is this host's
     try:
-        return connection, _ask_time(connection)
+        return connection, _begin_on_postgresql(connection)
     except failures:  # it lay in the pool while the database was restarted
         connection.invalidate()
         connection.close()
     connection = engine.connect()
     connection.begin()
     try:
-        return connection, _ask_time(connection)
+        return connection, _begin_on_postgresql(connection)
     except failures:
         connection.close()
         raise
 
 
-def _ask_time(connection: Connection) -> int:
+def _begin_on_postgresql(connection: Connection) -> int:
+    """The transaction and the time in one round trip. Readers see one state; SQLite's do so by themselves."""
+    writing = connection.get_execution_options().get("writing", False)
     cursor: Any = connection.connection.cursor()
-    cursor.execute("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+    cursor.execute(f"BEGIN ISOLATION LEVEL {'READ COMMITTED' if writing else 'REPEATABLE READ'}; {_CLOCK}")
+    cursor.nextset()
     return int(cursor.fetchone()[0])
 
 
 def _create_engine(url: str) -> Engine:
     if sa.make_url(url).get_backend_name() != "sqlite":
-        return sa.create_engine(url)
+        return sa.create_engine(url, isolation_level="AUTOCOMMIT")  # transactions begin where we say
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_on_sqlite)

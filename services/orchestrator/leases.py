@@ -44,12 +44,13 @@ def record_error(error: BaseException) -> ErrorRecord:
     return ErrorRecord(failure.reason(), failure.message, failure.metadata)
 
 
-async def tell(write: Callable[..., Result], *arguments: Any) -> Result:
-    """A read or write of the store, again and again while its database is out of reach."""
+async def tell(write: Callable[..., Result], *arguments: Any, ask: Callable[..., Any] = in_thread) -> Result:
+    """A read or write of the store, again and again while its database is out of reach. `ask`: how, once."""
     give_up = asyncio.get_running_loop().time() + _TELL_SECONDS
     while True:
         try:
-            return await in_thread(write, *arguments)
+            result: Result = await ask(write, *arguments)
+            return result
         except Refusal as refusal:
             if refusal.reason != "SERVICE_UNAVAILABLE" or asyncio.get_running_loop().time() > give_up:
                 raise

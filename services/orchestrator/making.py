@@ -115,6 +115,7 @@ class Making:
             heard = {audio: await find_speech(self.stages, self.artifacts, audio, metadata) for audio in audios}
             part = self.excerpt.find_part(info, options) if self.excerpt else None
         with timed(seconds, "analyse"):
+            self.progress.pixels = info.video.format.width * info.video.format.height
             self.progress.enter(Phase.ANALYSE, info.video.frame_count)
             key, analysis = await find_analysis(
                 self.stages, self.artifacts, self.video, metadata, self.progress.advance, part

@@ -13,6 +13,14 @@ class Beacon:
     """How far the job is, for the heartbeat to tell."""
 
     value = JobProgress()
+    pixels = 0  # of one frame; 0: not known yet
+
+    @property
+    def work(self) -> int:
+        """What is left, as far as is known: frames x thousands of pixels. Before it renders, all of the source."""
+        progress = self.value
+        done = progress.done_frames if progress.phase is Phase.RENDER else 0
+        return (progress.total_frames - done) * self.pixels // 1000
 
     def enter(self, phase: Phase, total_frames: int = 0) -> None:
         self.value = JobProgress(phase, 0, total_frames)

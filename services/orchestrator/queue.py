@@ -39,6 +39,10 @@ from services.orchestrator.transitions import (
 )
 from services.runtime.refusal import Refusal
 
+_LEAST_PRIORITY = -100
+_LIGHTER = 4  # so many times less work makes a job lighter than another
+_LATELY_SECONDS = 5.0
+
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
 _LOST_JOB = (
     sa.select(job)
@@ -49,7 +53,7 @@ _LOST_JOB = (
 )
 _NEXT_JOB = (
     sa.select(job)
-    .where(job.c.state == JobState.QUEUED, job.c.not_before <= _NOW)
+    .where(job.c.state == JobState.QUEUED, job.c.not_before <= _NOW, job.c.lane <= sa.bindparam("lane"))
     .order_by(job.c.lane, job.c.turn, job.c.number)
     .limit(1)
     .with_for_update(skip_locked=True, key_share=True)
@@ -75,7 +79,24 @@ _JOB_TO_HELP = (
 )
 # Helpers that come at one moment go to different jobs: those of one job wait for each other's commits.
 _UNWATCHED_JOB_TO_HELP = _JOB_TO_HELP.with_for_update(skip_locked=True, key_share=True)
+# As urgent and much lighter than a job: being made, or made just now, when more like it may come.
+_LIGHTER_JOB = (
+    sa.select(job.c.id)
+    .where(
+        sa.or_(job.c.state == JobState.RUNNING, job.c.end_time >= sa.bindparam("since", type_=sa.BigInteger)),
+        job.c.id != sa.bindparam("job"),
+        job.c.lane <= sa.bindparam("lane"),
+        job.c.work <= sa.bindparam("most", type_=sa.BigInteger),
+    )
+    .limit(1)
+)
 _SEGMENTS = sa.select(segment).where(segment.c.job == sa.bindparam("job")).order_by(segment.c.number)
+# What its owner does not know of: the commit that claimed it was not heard of.
+_OWN_SEGMENT = sa.select(segment).where(
+    segment.c.job == sa.bindparam("job"),
+    segment.c.owner == sa.bindparam("owner"),
+    segment.c.state == SegmentState.RUNNING,
+)
 _OPEN_SEGMENTS = (
     sa.select(sa.func.count())
     .select_from(segment)
@@ -99,17 +120,19 @@ class WorkQueue:
     def claim_job(self, owner: str, seconds: float) -> tuple[JobRecord, Lease] | None:
         """The job whose lease ran out, else the next by priority and turn, for so long; None: nothing to do now."""
         with self._database.writing() as tx:
-            while (row := tx.first(_LOST_JOB, now=tx.now) or tx.first(_NEXT_JOB, now=tx.now)) is not None:
+            wanted = {"now": tx.now, "lane": -_LEAST_PRIORITY}
+            while (row := tx.first(_LOST_JOB, now=tx.now) or tx.first(_NEXT_JOB, **wanted)) is not None:
                 if (failure := lost_too_often(tx, row["id"], None, row)) is not None:
                     end_job(tx, row, JobState.FAILED, "Failed.", failure)
                     continue
-                lease = Lease(row["id"], None, owner, row["last_fence"] + 1)
-                open_attempt(tx, lease, row)
-                values = lease_values(tx, lease, seconds, row) | {"last_fence": lease.fence}
-                begun = row["start_time"] is not None
-                values |= {} if begun else {"start_time": tx.now}
-                return to_job(change_job(tx, row, values, "Taken up again." if begun else "Begun.")), lease
+                return _claim_job(tx, row, owner, seconds)
         return None
+
+    def claim_waiting_job(self, owner: str, seconds: float, least_priority: int) -> tuple[JobRecord, Lease] | None:
+        """The next job of that priority or a higher one, for a worker that is helping; None: none waits."""
+        with self._database.writing() as tx:
+            row = tx.first(_NEXT_JOB, now=tx.now, lane=-least_priority)
+            return None if row is None else _claim_job(tx, row, owner, seconds)
 
     def heartbeat(self, lease: Lease, seconds: float, progress: JobProgress | None = None) -> bool:
         """Extends the lease, of a job or segment, and tells how far its job is. False: it is lost, stop working."""
@@ -166,14 +189,22 @@ class WorkQueue:
         """
         with self._database.writing() as tx:
             row, _ = hold(tx, lease)
-            waiting = tx.first(_NEXT_JOB, now=tx.now)
-            if waiting is None or waiting["lane"] > row["lane"] or tx.value(_TAKEN_SEGMENTS, job=lease.job):
+            waiting = tx.first(_NEXT_JOB, now=tx.now, lane=row["lane"])
+            if waiting is None or tx.value(_TAKEN_SEGMENTS, job=lease.job):
                 return False
             close_attempt(tx, lease, "RELEASED")
             values = {"state": JobState.QUEUED, "owner": None, "lease_until": None, "not_before": 0}
             values |= {"turn": waiting["turn"] + 1, "attempts": row["attempts"] - 1}
             change_job(tx, row, values, "Waits for another job's turn.")
             return True
+
+    def has_lighter(self, job_id: str, work: int) -> bool:
+        """Whether jobs as urgent as this one and much lighter are being made, or were a moment ago.
+
+        `work`: what is left of it, frames x thousands of pixels.
+        """
+        with self._database.reading() as tx:
+            return _has_lighter(tx, find_job(tx, job_id), work)
 
     def finish_job(self, lease: Lease, result: Asset, report: Asset) -> JobRecord:
         """DONE, once every segment is."""
@@ -224,11 +255,16 @@ class WorkQueue:
             row = find_job(tx, job_id, lock=True)
             return _claim_segment(tx, row, owner, seconds)
 
-    def claim_help(self, owner: str, seconds: float) -> tuple[JobRecord, SegmentRecord, Lease] | None:
-        """A segment of whichever running job has one to spare, for a worker that finds no job to claim."""
+    def claim_help(
+        self, owner: str, seconds: float, gives_way: bool = False
+    ) -> tuple[JobRecord, SegmentRecord, Lease] | None:
+        """A segment of whichever running job has one to spare, for a worker that finds no job to claim.
+
+        With `gives_way`, none while there are lighter jobs: the worker stays free for the next of them.
+        """
         with self._database.writing() as tx:
             row = tx.first(_UNWATCHED_JOB_TO_HELP, now=tx.now) or tx.first(_JOB_TO_HELP, now=tx.now)
-            if row is None:
+            if row is None or (gives_way and _has_lighter(tx, row, row["work"])):
                 return None
             claimed = _claim_segment(tx, row, owner, seconds)
             return None if claimed is None else (to_job(row), *claimed)
@@ -236,18 +272,51 @@ class WorkQueue:
     def finish_segment(self, lease: Lease, result: Asset, details: Mapping[str, Any] | None = None) -> JobRecord:
         """Publishes the segment's file. Telling the same twice, after a commit that was not heard of, does no harm."""
         with self._database.writing() as tx:
-            row = find_job(tx, lease.job, lock=True)
-            part = find_segment(tx, lease)
-            published = {"state": SegmentState.DONE, "fence": lease.fence, "digest": result.digest}
-            if {name: part[name] for name in published} == published:
-                return to_job(row)
-            check_held(lease, row, part)
-            close_attempt(tx, lease, SegmentState.DONE)
-            values = published | {"size": result.size, "details": encode_json(details or {}), "owner": None}
-            update_leased(tx, lease, values | {"lease_until": None})
-            known = to_progress(row["progress"])
-            progress = replace(known, done_segments=known.done_segments + 1)
-            return to_job(change_job(tx, row, {"progress": encode_progress(progress), "attempts": 0}))
+            return to_job(_publish(tx, lease, result, details or {}))
+
+    def finish_and_claim(
+        self, lease: Lease, result: Asset, details: Mapping[str, Any], seconds: float
+    ) -> tuple[SegmentRecord, Lease] | None:
+        """As finish_segment; then the job's next segment as claim_segment gives it, in the same transaction."""
+        with self._database.writing() as tx:
+            row = _publish(tx, lease, result, details)
+            claimed = None
+            if row["last_fence"] > lease.fence:
+                claimed = tx.first(_OWN_SEGMENT, job=lease.job, owner=lease.owner)
+            if claimed is not None:
+                return to_segment(claimed), replace(lease, segment=claimed["number"], fence=claimed["fence"])
+            return _claim_segment(tx, row, lease.owner, seconds)
+
+
+def _claim_job(tx: Transaction, row: Row, owner: str, seconds: float) -> tuple[JobRecord, Lease]:
+    lease = Lease(row["id"], None, owner, row["last_fence"] + 1)
+    open_attempt(tx, lease, row)
+    values = lease_values(tx, lease, seconds, row) | {"last_fence": lease.fence}
+    begun = row["start_time"] is not None
+    values |= {} if begun else {"start_time": tx.now}
+    return to_job(change_job(tx, row, values, "Taken up again." if begun else "Begun.")), lease
+
+
+def _publish(tx: Transaction, lease: Lease, result: Asset, details: Mapping[str, Any]) -> Row:
+    """The job's row; as it was when the same was published before."""
+    row = find_job(tx, lease.job, lock=True)
+    part = find_segment(tx, lease)
+    published = {"state": SegmentState.DONE, "fence": lease.fence, "digest": result.digest}
+    if {name: part[name] for name in published} == published:
+        return row
+    check_held(lease, row, part)
+    close_attempt(tx, lease, SegmentState.DONE)
+    values = published | {"size": result.size, "details": encode_json(details), "owner": None}
+    update_leased(tx, lease, values | {"lease_until": None})
+    known = to_progress(row["progress"])
+    progress = replace(known, done_segments=known.done_segments + 1)
+    return change_job(tx, row, {"progress": encode_progress(progress), "attempts": 0})
+
+
+def _has_lighter(tx: Transaction, row: Row, work: int) -> bool:
+    since = tx.after(-_LATELY_SECONDS)
+    lighter = tx.first(_LIGHTER_JOB, job=row["id"], lane=row["lane"], most=work // _LIGHTER, since=since)
+    return lighter is not None
 
 
 def _claim_segment(tx: Transaction, row: Row, owner: str, seconds: float) -> tuple[SegmentRecord, Lease] | None:
@@ -260,7 +329,9 @@ def _claim_segment(tx: Transaction, row: Row, owner: str, seconds: float) -> tup
     lease = Lease(row["id"], part["number"], owner, row["last_fence"] + 1)
     open_attempt(tx, lease, part)
     tx.update(job, {"id": row["id"]}, {"last_fence": lease.fence})
-    return to_segment(update_leased(tx, lease, lease_values(tx, lease, seconds, part))), lease
+    claimed = lease_values(tx, lease, seconds, part)
+    update_leased(tx, lease, claimed)
+    return to_segment({**part, **claimed}), lease
 
 
 def _list_segments(tx: Transaction, job_id: str) -> list[SegmentRecord]:

@@ -193,7 +193,7 @@ def _insert(tx: Transaction, new: NewJob, request_id: str | None, batch: str | N
         "replay_time": 0,
         "webhook": new.webhook,
     }
-    row = tx.insert(job, values, unless="request_id")
+    row = tx.insert_new(job, values, unless="request_id")
     if row is None:
         return None
     for digest in new.assets:

@@ -71,6 +71,7 @@ job = Table(
     Index("ix_job_lane", "lane", "turn"),
     Index("ix_job_tenant", "tenant", "lane", "turn"),
     Index("ix_job_batch", "batch", "number"),
+    Index("ix_job_ended", "end_time"),
 )
 
 segment = Table(

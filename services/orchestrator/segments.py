@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.orchestrator.artifacts import ArtifactStore
@@ -44,25 +46,32 @@ class SegmentRenderer:
         """
         async with self._open_feed(render) as feed:
             begun = time.monotonic()
+
+            def is_its_turn() -> bool:
+                return time.monotonic() - begun <= turn_seconds
+
             while True:
-                if time.monotonic() - begun > turn_seconds and await tell(self.store.yield_turn, lease):
+                if not is_its_turn() and await tell(self.store.yield_turn, lease):
                     raise Refusal("LEASE_LOST", f"job {self.job_id} waits for another job's turn", job=self.job_id)
                 segments = await tell(self.store.list_segments, self.job_id)
                 done = sum(segment.frame_count for segment in segments if segment.result is not None)
                 self.progress.advance(done)
                 if all(segment.result is not None for segment in segments):
                     return
-                if (claimed := await self._claim_segment()) is not None:
-                    await self._render_one(render, feed, *claimed, done)
-                else:
+                claimed = await self._claim_segment()
+                if claimed is None:
                     await asyncio.sleep(_WAIT_SECONDS)
+                while claimed is not None:
+                    segment, _ = claimed
+                    claimed = await self._render_one(render, feed, *claimed, done, is_its_turn)
+                    done += segment.frame_count
 
     async def render_from(self, render: RenderJob, segment: SegmentRecord, lease: Lease) -> None:
         """The segment that `lease` is on, then others for as long as there are any to claim."""
         async with self._open_feed(render) as feed:
-            await self._render_one(render, feed, segment, lease, 0)
-            while claimed := await self._claim_segment():
-                await self._render_one(render, feed, *claimed, 0)
+            claimed: tuple[SegmentRecord, Lease] | None = (segment, lease)
+            while claimed is not None:
+                claimed = await self._render_one(render, feed, *claimed, 0, lambda: True) or await self._claim_segment()
 
     def _open_feed(self, render: RenderJob) -> FrameFeed:
         metadata = (("syncline-job", self.job_id),)
@@ -74,12 +83,21 @@ class SegmentRenderer:
         return claimed
 
     async def _render_one(
-        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
-    ) -> None:
-        """Publishes the segment, unless another has taken it over. `done`: frames of the job before it began."""
-        work = self._publish(render, feed, segment, lease, done)
+        self,
+        render: RenderJob,
+        feed: FrameFeed,
+        segment: SegmentRecord,
+        lease: Lease,
+        done: int,
+        goes_on: Callable[[], bool],
+    ) -> tuple[SegmentRecord, Lease] | None:
+        """Publishes the segment, unless another has taken it over; claims the next if it then `goes_on`.
+
+        `done`: frames of the job before it began.
+        """
+        work = self._publish(render, feed, segment, lease, done, goes_on)
         try:
-            await while_held(self.store, lease, self.lease_seconds, work)
+            return await while_held(self.store, lease, self.lease_seconds, work)
         except asyncio.CancelledError:
             give_back(self.store, lease)
             raise
@@ -87,14 +105,20 @@ class SegmentRenderer:
             record = record_error(error)
             if record.reason == "LEASE_LOST":
                 await feed.close()  # it may have been in the middle of a frame
-                return
+                return None
             with contextlib.suppress(Refusal):
                 await in_thread(self.store.release, lease, record)
             raise
 
     async def _publish(
-        self, render: RenderJob, feed: FrameFeed, segment: SegmentRecord, lease: Lease, done: int
-    ) -> None:
+        self,
+        render: RenderJob,
+        feed: FrameFeed,
+        segment: SegmentRecord,
+        lease: Lease,
+        done: int,
+        goes_on: Callable[[], bool],
+    ) -> tuple[SegmentRecord, Lease] | None:
         metadata = (("syncline-job", self.job_id), ("syncline-segment", str(segment.index)))
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
         begun = time.monotonic()
@@ -105,8 +129,15 @@ class SegmentRenderer:
                 async for report in render_segment(self.stages, feed, render, span, path, metadata):
                     self.progress.advance(done + sum(count for _, _, count in report.outcomes))
             asset = await in_thread(self.artifacts.adopt, path)
-        await tell(self.store.finish_segment, lease, asset, report.to_json())
         SEGMENT_RENDER_SECONDS.observe(time.monotonic() - begun)
+        published = (lease, asset, report.to_json())
+        if not goes_on():
+            await tell(self.store.finish_segment, *published)
+            return None
+        ask = partial(claim, self.store)
+        following: tuple[SegmentRecord, Lease] | None
+        following = await tell(self.store.finish_and_claim, *published, self.lease_seconds, ask=ask)
+        return following
 
     async def _copy(self, render: RenderJob, span: SegmentSpan, path: Path) -> SegmentReport:
         """Writes the source's own packets to `path`."""

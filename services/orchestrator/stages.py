@@ -1,6 +1,7 @@
 """The four stages as the worker calls them: stubs, and the calls that are more than one message."""
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ import numpy as np
 
 from services.orchestrator.discovery import find_discovery
 from services.orchestrator.dispatch import Dispatcher
+from services.orchestrator.pacing import Pace, Stride
 from services.orchestrator.pool import Member, Pool
 from services.runtime.calls import ClientStream, name_peer
 from services.runtime.convert import from_fraction, to_fraction, to_frame_format, to_frames, to_samples
@@ -80,6 +82,13 @@ class Stages:
             for stage, (target, make_stub) in stubs.items()
         }
         self._dispatchers: dict[str, Dispatcher] = {}  # by restorer engine
+        self._pace: Pace | None = None
+
+    def at_pace(self, pace: Pace) -> "Stages":
+        """The same stages for the work of one job, whose frames are read at that pace."""
+        paced = copy.copy(self)
+        paced._pace = pace
+        return paced
 
     async def close(self) -> None:
         for dispatcher in self._dispatchers.values():
@@ -159,7 +168,7 @@ class Stages:
             shared_memory=see_shared_memory(),
         )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)
-        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata), take)
+        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata), take, self._pace)
 
     async def decode_audio(
         self, source: str, metadata: Metadata, sample_rate: int | None = None, channels: int | None = None
@@ -216,10 +225,14 @@ class FrameReader(Generic[Taken]):
     terms: media_pb2.StreamTerms
 
     def __init__(
-        self, opening: contextlib.AbstractAsyncContextManager[ClientStream], take: Callable[[Frame], Taken]
+        self,
+        opening: contextlib.AbstractAsyncContextManager[ClientStream],
+        take: Callable[[Frame], Taken],
+        pace: Pace | None = None,
     ) -> None:
         self._opening = opening
         self._take = take
+        self._stride = Stride(pace) if pace else None
         self._ring: RingReader | None = None
 
     async def __aenter__(self) -> "FrameReader[Taken]":
@@ -247,6 +260,8 @@ class FrameReader(Generic[Taken]):
         while (packet := await self._stream.read()) is not None:
             kind = packet.message.WhichOneof("message")
             if kind == "batch":
+                if self._stride is not None:
+                    await self._stride.rest()
                 taken = await in_thread(self._take_batch, packet)
                 if self._ring is not None:
                     await self._give_credit(1)  # the slot is free; what was taken waits here for its turn

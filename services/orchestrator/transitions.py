@@ -60,7 +60,9 @@ def change_job(tx: Transaction, row: Row, values: Mapping[str, Any], message: st
         raise ValueError(f"job {row['id']} cannot go from {state} to {target}")
     number = row["last_event"] + 1
     news = {"news": True} if target != state or number == 1 else {}
-    changed = tx.update(job, {"id": row["id"]}, {**values, **news, "last_event": number})
+    changes = {**values, **news, "last_event": number}
+    tx.update(job, {"id": row["id"]}, changes)
+    changed = {**row, **changes}
     happened = {"job": row["id"], "number": number, "time": tx.now, "message": message}
     tx.insert(event, happened | {"snapshot": encode_snapshot(changed)})
     return changed
@@ -112,11 +114,12 @@ def find_segment(tx: Transaction, lease: Lease) -> Row:
     return row
 
 
-def update_leased(tx: Transaction, lease: Lease, values: Mapping[str, Any]) -> Row:
+def update_leased(tx: Transaction, lease: Lease, values: Mapping[str, Any]) -> None:
     """Writes into the row that the lease is on."""
     if lease.segment is None:
-        return tx.update(job, {"id": lease.job}, values)
-    return tx.update(segment, {"job": lease.job, "number": lease.segment}, values)
+        tx.update(job, {"id": lease.job}, values)
+    else:
+        tx.update(segment, {"job": lease.job, "number": lease.segment}, values)
 
 
 def lease_lost(lease: Lease) -> Refusal:

@@ -47,7 +47,7 @@ class Upkeep:
         """Notes an upload; of one that is there already, that it is used."""
         with self._database.writing() as tx:
             values = {"digest": stored.digest, "size": stored.size, "tenant": tenant}
-            new = tx.insert(asset, values | {"create_time": tx.now, "use_time": tx.now}, unless="digest")
+            new = tx.insert_new(asset, values | {"create_time": tx.now, "use_time": tx.now}, unless="digest")
             if new is None:
                 tx.run(_SEEN, of=stored.digest, now=tx.now)
 

@@ -17,6 +17,7 @@ from services.orchestrator.attempt import JobRun
 from services.orchestrator.delivering import Deliveries
 from services.orchestrator.leases import claim, give_back, record_error, while_held
 from services.orchestrator.metrics import ATTEMPTS
+from services.orchestrator.pacing import Pace
 from services.orchestrator.progress import Beacon
 from services.orchestrator.records import JobRecord, Lease
 from services.orchestrator.stages import Stages
@@ -44,7 +45,9 @@ class Worker:
         lease_seconds: float,
         segment_seconds: float,
         turn_seconds: float,
+        pace: float,
     ) -> None:
+        """`pace`: share of its speed at which a job goes on beside lighter ones."""
         self._store = store
         self._artifacts = artifacts
         self._stages = stages
@@ -52,6 +55,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._segment_seconds = Fraction(segment_seconds)
         self._turn_seconds = turn_seconds
+        self._pace = pace
         self._owner = f"{platform.node()[:64]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._no_help_before = 0.0
 
@@ -70,33 +74,55 @@ class Worker:
         claimed = await claim(self._store, self._store.claim_job, self._owner, self._lease_seconds)
         if claimed is None:
             return False
-        job, lease = claimed
-        progress = Beacon()
-        run = self._open(job, lease, progress)
-        making = while_held(self._store, lease, self._lease_seconds, run.make(), lambda: progress.value)
-        await self._work(job, lease, making)
+        await self._make(*claimed)
         return True
 
+    async def _make(self, job: JobRecord, lease: Lease) -> None:
+        progress = Beacon()
+        pace = self._pace_of(job, progress)
+        run = self._open(job, lease, progress, pace)
+        making = while_held(self._store, lease, self._lease_seconds, run.make(), lambda: progress.value)
+        await self._work(job, lease, making, pace)
+
     async def _help(self) -> bool:
-        """Renders segments of a job that another worker leads."""
+        """Renders segments of a job that another worker leads, until there is a job to claim as urgent as that."""
         if time.monotonic() < self._no_help_before:
             return False
-        claimed = await claim(self._store, self._store.claim_help, self._owner, self._lease_seconds)
+        terms = (self._owner, self._lease_seconds)
+        claimed = await claim(self._store, self._store.claim_help, *terms, self._pace < 1)
         if claimed is None:
             return False
         job, segment, lease = claimed
-        await self._work(job, lease, self._open(job, lease, Beacon()).help(segment))
+        progress = Beacon()
+        pace = self._pace_of(job, progress)
+        help_on = self._open(job, lease, progress, pace).help(segment)
+        helping = asyncio.ensure_future(self._work(job, lease, help_on, pace))
+        own = None
+        try:
+            while own is None and not (await asyncio.wait({helping}, timeout=_IDLE_SECONDS))[0]:
+                with contextlib.suppress(Refusal):  # the store is out of reach: what is being done goes on
+                    own = await claim(self._store, self._store.claim_waiting_job, *terms, job.priority)
+        finally:
+            helping.cancel()  # what it has begun it gives back
+            await asyncio.gather(helping, return_exceptions=True)
+        if own is not None:
+            await self._make(*own)
         return True
 
-    def _open(self, job: JobRecord, lease: Lease, progress: Beacon) -> JobRun:
-        terms = (self._owner, self._lease_seconds, self._segment_seconds, self._turn_seconds)
-        return JobRun(self._store, self._artifacts, self._stages, self._deliveries, *terms, job, lease, progress)
+    def _pace_of(self, job: JobRecord, progress: Beacon) -> Pace:
+        return Pace(self._pace, lambda: self._store.has_lighter(job.id, progress.work))
 
-    async def _work(self, job: JobRecord, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+    def _open(self, job: JobRecord, lease: Lease, progress: Beacon, pace: Pace) -> JobRun:
+        terms = (self._owner, self._lease_seconds, self._segment_seconds, self._turn_seconds)
+        stages = self._stages.at_pace(pace)
+        return JobRun(self._store, self._artifacts, stages, self._deliveries, *terms, job, lease, progress)
+
+    async def _work(self, job: JobRecord, lease: Lease, work: Coroutine[Any, Any, None], pace: Pace) -> None:
         _log.info("begun", job=lease.job, segment=lease.segment)
         try:
             with job_span(job.id, job.trace):
-                await work
+                async with pace.kept():
+                    await work
             _log.info("done", job=lease.job, segment=lease.segment)
             ATTEMPTS.labels("done", "").inc()
         except asyncio.CancelledError:  # the process is stopping: another worker goes on at once

@@ -31,21 +31,26 @@ class Cluster:
         workers: int = 2,
         segment_seconds: float = SEGMENT_SECONDS,
         artifacts: str = "",
+        apis: int = 1,
     ) -> None:
-        """`artifacts`: a bucket, for processes on hosts of their own, each with a folder of its own."""
+        """`artifacts`: a bucket, for processes on hosts of their own, each with its own folder; `apis`: api, api2..."""
         self._segment_seconds = segment_seconds
         self._artifacts = artifacts
         self.folder = folder
         self.data = folder / "data"
         self.data.mkdir(parents=True)
-        self.names = [*STAGES, "api", *(f"worker{number + 1}" for number in range(workers))]
+        apis_more = [f"api{number + 2}" for number in range(apis - 1)]
+        self.names = [*STAGES, "api", *apis_more, *(f"worker{number + 1}" for number in range(workers))]
         self._database = database
         self._ports = dict(zip(self.names, free_ports(len(self.names)), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def server(self) -> str:
-        return f"127.0.0.1:{self._ports['api']}"
+        return self.address("api")
+
+    def address(self, name: str) -> str:
+        return f"127.0.0.1:{self._ports[name]}"
 
     def __enter__(self) -> Self:
         try:
@@ -88,7 +93,7 @@ class Cluster:
             )
 
     def await_ready(self, name: str) -> None:
-        await_serving(f"127.0.0.1:{self._ports[name]}", f"{name}, of {self.folder / f'{name}.log'},")
+        await_serving(self.address(name), f"{name}, of {self.folder / f'{name}.log'},")
 
     def strike(self, name: str, how: signal.Signals) -> None:
         """KILL and TERM: another takes its place, as on a cluster. STOP: it goes on once its leases have run out."""

@@ -4,6 +4,7 @@ A few faults run with every test-suite; `make chaos` runs every fault on every s
 """
 
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ from tests.end_to_end.cluster import LEASE_SECONDS, Cluster
 from tests.postgres import HOW, Postgres, find_programs, list_children, running
 
 DISK_BYTES = 256 << 20
+UPLOAD_BYTES = 32 << 20
 FAULTS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
 SERVICES = ("decoder", "detector", "lipsync", "restorer", "worker1", "api")
 OFTEN = {("worker1", signal.SIGKILL), ("worker1", signal.SIGSTOP), ("lipsync", signal.SIGKILL), ("api", signal.SIGTERM)}
@@ -157,6 +159,29 @@ def test_a_service_struck_in_mid_job(
     if (service, how) not in OFTEN and not request.config.getoption("chaos"):
         pytest.skip("make chaos runs this one")
     check(stage, disturb(stage, lambda: stage.cluster.strike(service, how)))
+
+
+@pytest.mark.parametrize("how", FAULTS, ids=lambda how: how.name)
+def test_the_api_struck_in_mid_upload(
+    request: pytest.FixtureRequest, stage: Stage, tmp_path: Path, how: signal.Signals
+) -> None:
+    if not request.config.getoption("chaos"):
+        pytest.skip("make chaos runs this one")
+    path, told, striking = tmp_path / "film", [], threading.Thread(target=stage.cluster.strike, args=["api", how])
+    path.write_bytes(os.urandom(UPLOAD_BYTES))
+
+    def strike(done: int, _total: int) -> None:
+        told.append(done)
+        if done >= UPLOAD_BYTES // 2 and striking.ident is None:
+            striking.start()
+
+    stored = stage.client.upload(path, strike)
+    striking.join()
+    assert stored.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told[-1] == UPLOAD_BYTES
+    assert not any(later == 0 for later in told[1:]), "it began anew"
+    assert list((stage.cluster.data / "uploads").iterdir()) == []
+    assert ArtifactStore(stage.cluster.data).path_of(stored.digest).read_bytes() == path.read_bytes()
 
 
 def test_the_database_restarted_in_mid_job(stage: Stage) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.orchestrator import bucket_artifacts, uploads
 from services.orchestrator.artifacts import GRACE_SECONDS, ArtifactStore
 from services.orchestrator.bucket_artifacts import BucketArtifacts
 from services.orchestrator.config import OrchestratorConfig
@@ -68,19 +69,78 @@ def test_what_one_host_stores_another_reads(here: BucketArtifacts, there: Bucket
     refused("INVALID_NAME", there.path_of, "../secret")
 
 
-def test_an_upload_reaches_all_hosts_and_is_sent_once(here: BucketArtifacts, there: BucketArtifacts) -> None:
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes of an upload's part."""
+    monkeypatch.setattr(uploads, "PART_BYTES", 1000)
+    return 1000
+
+
+def test_an_upload_goes_on_at_any_host_and_is_sent_once(
+    here: BucketArtifacts, there: BucketArtifacts, uri: str, parts: int
+) -> None:
     upload = here.open_upload(DIGEST, len(FILM))
     assert upload.offset == 0
-    upload.append(FILM[:100])
+    upload.append(FILM[:2300])
     assert there.find_asset(DIGEST) is None
-    upload = here.open_upload(DIGEST, len(FILM))
-    assert upload.offset == 100
-    upload.append(FILM[100:])
+    refused("ASSET_NOT_FOUND", there.path_of, DIGEST)
+    upload = there.open_upload(DIGEST, len(FILM))
+    assert upload.offset == 2 * parts
+    upload.append(FILM[2 * parts : 2900])
+    upload.append(FILM[2900:])
     assert upload.finish().size == len(FILM)
+    assert [stored.name[-64:] for stored in Bucket(uri).list("")] == [DIGEST]
+    assert here.path_of(DIGEST).read_bytes() == there.path_of(DIGEST).read_bytes() == FILM
 
-    again = there.open_upload(DIGEST, len(FILM))
+    again = here.open_upload(DIGEST, len(FILM))
     assert again.offset == len(FILM)
     assert again.finish() == there.find_asset(DIGEST)
+
+
+def test_two_uploads_of_one_file_at_once(here: BucketArtifacts, there: BucketArtifacts, uri: str, parts: int) -> None:
+    one, other = here.open_upload(DIGEST, len(FILM)), there.open_upload(DIGEST, len(FILM))
+    one.append(FILM[:1500])
+    other.append(FILM[:3500])
+    one.append(FILM[1500:])
+    one.finish()
+    other.append(FILM[3500:])
+    refused("SERVICE_UNAVAILABLE", other.finish)  # its parts went with the other's: it finds the file
+    assert there.open_upload(DIGEST, len(FILM)).finish() == here.find_asset(DIGEST)
+    assert [stored.name[-64:] for stored in Bucket(uri).list("")] == [DIGEST]
+
+
+def test_bytes_that_are_not_the_file_are_dropped(
+    here: BucketArtifacts, there: BucketArtifacts, uri: str, parts: int
+) -> None:
+    upload = here.open_upload(DIGEST, len(FILM))
+    upload.append(bytes(len(FILM)))
+    refused("CHECKSUM_MISMATCH", upload.append, b"more")
+    refused("CHECKSUM_MISMATCH", upload.finish)
+    assert list(Bucket(uri).list("")) == []
+    assert there.open_upload(DIGEST, len(FILM)).offset == 0
+
+    upload = here.open_upload(DIGEST, len(FILM))
+    upload.append(FILM[:1000])
+    refused("CHECKSUM_MISMATCH", upload.finish)
+    assert here.find_asset(DIGEST) is None
+
+
+def test_parts_that_are_not_the_beginning_do_not_count(here: BucketArtifacts, uri: str, parts: int) -> None:
+    for number, size in ((0, parts), (1, parts - 1), (2, parts)):
+        Bucket(uri).put(f"uploads/{DIGEST}/{number:06}", bytes(size))
+    assert here.open_upload(DIGEST, len(FILM)).offset == parts
+    assert here.open_upload(DIGEST, parts - 1).offset == 0
+
+
+def test_an_upload_that_nobody_goes_on_with_is_given_up(
+    here: BucketArtifacts, uri: str, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.open_upload(DIGEST, len(FILM)).append(FILM)
+    here.sweep(lambda: set(), 0.0)
+    assert here.open_upload(DIGEST, len(FILM)).offset == len(FILM)
+    monkeypatch.setattr(bucket_artifacts, "UPLOAD_SECONDS", -60)
+    here.sweep(lambda: set(), 0.0)
+    assert list(Bucket(uri).list("")) == []
 
 
 def test_what_another_host_removed_is_taken_anew(here: BucketArtifacts, there: BucketArtifacts) -> None:

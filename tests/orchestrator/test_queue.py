@@ -13,7 +13,19 @@ from services.orchestrator.records import JobFilter, JobState, Limits, NewJob
 from services.orchestrator.store import JobStore
 from services.orchestrator.timeline import SegmentSpan
 from services.runtime.config import ConfigError
-from tests.orchestrator.test_store import AUDIO, LONG, MADE, REPORT, SPANS, USELESS, VIDEO, claim, create, refused
+from tests.orchestrator.test_store import (
+    AUDIO,
+    LONG,
+    MADE,
+    REPORT,
+    RUN_OUT,
+    SPANS,
+    USELESS,
+    VIDEO,
+    claim,
+    create,
+    refused,
+)
 
 
 def serve_all(store: JobStore) -> list[str]:
@@ -169,6 +181,42 @@ def test_a_worker_without_a_job_helps_with_segments(store):
     assert store.claim_help("another", LONG) is None
     store.finish_segment(helping, MADE)
     assert store.get_job(job).progress.done_segments == 1
+
+
+def test_lighter_jobs_beside_a_heavy_one_are_seen_and_helpers_keep_free_for_them(store):
+    heavy = create(store)
+    lease = claim(store)
+    spans = [SegmentSpan(index, index * 100, 100) for index in range(3)]
+    store.plan_segments(lease, "plan", spans, 12, 8_000_000)
+    work = 300 * 8000
+    assert not store.has_lighter(heavy, work)
+    light = create(store)
+    other = claim(store)
+    assert not store.has_lighter(heavy, work)  # nobody knows yet
+    store.plan_segments(other, "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
+    assert store.has_lighter(heavy, work)
+    assert not store.has_lighter(heavy, 4 * 3405)  # there is little left of it
+    assert not store.has_lighter(light, 3406)
+    _, rendering = store.claim_segment(light, "worker", LONG)
+    assert store.claim_help("helper", LONG, gives_way=True) is None
+    store.finish_segment(rendering, MADE)
+    store.finish_job(other, MADE, REPORT)
+    assert store.has_lighter(heavy, work)  # there may be more like it
+    assert store.claim_help("helper", LONG, gives_way=True) is None
+    assert store.claim_help("helper", LONG) is not None
+
+
+def test_an_urgent_job_is_not_slowed_for_one_that_is_less_so(store):
+    urgent = create(store, priority=1)
+    lease = claim(store)
+    store.plan_segments(lease, "plan", SPANS, 12, 8_000_000)
+    create(store)
+    lost = create(store, priority=2)
+    store.claim_job("dies", RUN_OUT)
+    assert store.claim_waiting_job("helper", LONG, 1) is None  # who helps takes over nothing
+    assert claim(store).job == lost
+    store.plan_segments(store.claim_waiting_job("helper", LONG, 0)[1], "plan", [SegmentSpan(0, 0, 13)], 0.5, 262_000)
+    assert not store.has_lighter(urgent, 300 * 8000)
 
 
 def test_a_long_job_lets_the_others_go_first_in_turn(store):

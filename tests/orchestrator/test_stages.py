@@ -10,6 +10,7 @@ from services.decoder import outlet
 from services.decoder.engines import load_engine
 from services.decoder.servicer import DecoderServicer
 from services.orchestrator import stages as stages_module
+from services.orchestrator.pacing import Pace
 from services.orchestrator.stages import Stages
 from services.runtime.frames import Frame, copy_frame
 from services.runtime.ring import FOLDER
@@ -34,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return store, digest
 
 
-def read_all(source: tuple[Path, str], most: int = COUNT) -> tuple[int, list[Frame]]:
+def read_all(source: tuple[Path, str], most: int = COUNT, pace: Pace | None = None) -> tuple[int, list[Frame]]:
     """The transport used, and the frames; stops reading at `most`."""
     store, digest = source
 
@@ -43,6 +44,7 @@ def read_all(source: tuple[Path, str], most: int = COUNT) -> tuple[int, list[Fra
             address = f"127.0.0.1:{served.running.port}"
             stages = Stages(address, address, address, address, stall=30)
             frames: list[Frame] = []
+            stages = stages.at_pace(pace) if pace else stages
             async with stages.decode_frames(digest, (), copy_frame) as reader:
                 transport = reader.terms.transport
                 async for batch in reader:
@@ -60,6 +62,13 @@ def rings() -> list[str]:
 
 
 needs_memory = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared memory on this system")
+
+
+def test_frames_read_at_a_slower_pace_are_the_same_frames(source: tuple[Path, str]) -> None:
+    slow = Pace(0.25, lambda: True)
+    slow.slowed = True
+    _, paced = read_all(source, pace=slow)
+    assert [frame.pts for frame in paced] == [frame.pts for frame in read_all(source)[1]]
 
 
 @needs_memory

@@ -261,6 +261,35 @@ def test_publishing_twice_does_no_harm_but_another_result_is_refused(store):
     assert refused(lambda: store.finish_segment(segment_lease, Asset("e" * 64, 1))) == "LEASE_LOST"
 
 
+def test_publishing_and_claiming_the_next_is_one_step(store):
+    lease = claim_planned(store)
+    _, first = store.claim_segment(lease.job, "worker", LONG)
+    part, second = store.finish_and_claim(first, MADE, {"synced": 100}, LONG)
+    assert (part.index, part.state, second.segment) == (1, "RUNNING", 1)
+    assert second.fence > first.fence
+    assert store.get_job(lease.job).progress.done_segments == 1
+    assert store.finish_and_claim(first, MADE, {}, LONG) == (
+        part,
+        second,
+    )  # the answer was lost: nothing more is claimed
+    assert store.heartbeat(second, LONG)
+
+    third = store.claim_segment(lease.job, "another", LONG)[1]
+    assert store.finish_and_claim(second, MADE, {}, LONG) is None
+    assert refused(lambda: store.finish_and_claim(second, Asset("e" * 64, 1), {}, LONG)) == "LEASE_LOST"
+    assert store.finish_and_claim(third, MADE, {}, LONG) is None
+    assert [segment.result for segment in store.list_segments(lease.job)] == [MADE] * 3
+    store.finish_job(lease, MADE, REPORT)
+
+
+def test_a_late_holder_publishes_nothing_and_claims_nothing(store):
+    lease = claim_planned(store)
+    _, late = store.claim_segment(lease.job, "late", RUN_OUT)
+    store.claim_segment(lease.job, "next", LONG)
+    assert refused(lambda: store.finish_and_claim(late, MADE, {}, LONG)) == "LEASE_LOST"
+    assert [segment.state for segment in store.list_segments(lease.job)] == ["RUNNING", "QUEUED", "QUEUED"]
+
+
 def claim_when_due(store: JobStore) -> Lease:
     while (claimed := store.claim_job("worker", LONG)) is None:
         time.sleep(0.02)
