@@ -10,7 +10,7 @@ from benchmarks.quality.pictures import PATCH, PROFILE, measure_sharpness, ring_
 from services.lipsync.engines import SPEECH_RATE, Prepared, PrepareSettings, TrackPoint
 from services.lipsync.engines.rewrite import blob
 from services.lipsync.engines.rewrite.shape import Measure
-from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
+from services.orchestrator.compositing import CropWindow, cut, cut_crop, paste_crop
 from services.orchestrator.options import JobOptions
 from services.orchestrator.trust import Trust, show_share
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
@@ -124,16 +124,16 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
     first = min((int(result.drive.shown.min()) for result, *_ in renders), default=len(clip.pts))
     for number, frame in read_frames(clip, engines, first) if renders else ():
         window, mesh = clip.track.windows[number], clip.track.crop_mesh(number)
-        cut = None if window is None else cut_crop(frame, window)
+        cutting = None if window is None else cut(frame, window)
         for (result, rendering, trust), place in zip(renders, places, strict=True):
             if number not in place:
                 continue
             output = place[number]
-            if window is None or mesh is None or cut is None:
+            if window is None or mesh is None or cutting is None:
                 _keep_tile(result, output, clip, number, frame, frame)
                 continue
             begun = time.perf_counter()
-            (crop,) = rendering.sync_batch([Crop(output, int(result.drive.pts[output]), cut, mesh)])
+            (crop,) = rendering.sync_batch([Crop(output, int(result.drive.pts[output]), cutting.pixels, mesh)])
             sync_seconds += time.perf_counter() - begun
             if isinstance(crop, Refusal):
                 raise crop
@@ -144,8 +144,8 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
             assert result.bare is not None
             for looked_at, pixels in ((result.bare, crop.pixels), (result, final)):
                 looked_at.outcomes[output] = crop.outcome
-                pasted = paste_crop(frame, window, cut, pixels)
-                _look(looked_at, output, clip, engines, pasted, window, mesh, cut, pixels[..., 3])
+                pasted = paste_crop(frame, window, cutting, pixels)
+                _look(looked_at, output, clip, engines, pasted, window, mesh, cutting.pixels, pixels[..., 3])
             _keep_tile(result, output, clip, number, frame, pasted)
     taught = float(clip.times[visible - 1] - clip.times[0]) if visible else 0.0
     return Trial(

@@ -7,6 +7,7 @@ Where a crop comes back as it went out nothing is added, so that 10-bit samples 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -59,14 +60,26 @@ class _Rect:
     height: int
 
 
+class Cutting(NamedTuple):
+    """What was cut from a window: (pixels, pixels, 3) uint8 RGB, and the frame's planes at that size."""
+
+    pixels: np.ndarray
+    planes: Sequence[np.ndarray]  # each (pixels, pixels); none where the window is as large as the crop
+
+
+def cut(frame: Frame, window: CropWindow) -> Cutting:
+    planes = _cut_planes(frame, _Rect(window.x, window.y, window.side, window.side))
+    resized = [_resize(plane, (window.pixels, window.pixels)) for plane in planes]
+    return Cutting(_to_rgb(resized, frame.format), resized if window.pixels < window.side else ())
+
+
 def cut_crop(frame: Frame, window: CropWindow) -> np.ndarray:
     """The window as (pixels, pixels, 3) uint8 RGB."""
-    planes = _cut_planes(frame, _Rect(window.x, window.y, window.side, window.side))
-    return _to_rgb([_resize(plane, (window.pixels, window.pixels)) for plane in planes], frame.format)
+    return cut(frame, window).pixels
 
 
-def paste_crop(frame: Frame, window: CropWindow, old: np.ndarray, crop: np.ndarray, in_place: bool = False) -> Frame:
-    """The frame with a crop (pixels, pixels, 4) uint8 RGBA in its window, weighted by A; `old`: what cut_crop gave.
+def paste_crop(frame: Frame, window: CropWindow, old: Cutting, crop: np.ndarray, in_place: bool = False) -> Frame:
+    """The frame with a crop (pixels, pixels, 4) uint8 RGBA in its window, weighted by A; `old`: what was cut there.
 
     Planes that do not change are shared with the frame given; those that do are copied first, unless `in_place` allows
     to write into the frame's own.
@@ -77,7 +90,7 @@ def paste_crop(frame: Frame, window: CropWindow, old: np.ndarray, crop: np.ndarr
     if not box.width:
         return frame
     if window.pixels == window.side:
-        return _paste_whole(frame, window, old, crop, box, in_place)
+        return _paste_whole(frame, window, old.pixels, crop, box, in_place)
     return _paste_scaled(frame, window, old, crop, box, in_place)
 
 
@@ -173,14 +186,14 @@ def _paste_whole(
 
 
 def _paste_scaled(
-    frame: Frame, window: CropWindow, old: np.ndarray, crop: np.ndarray, box: _Rect, in_place: bool
+    frame: Frame, window: CropWindow, old: Cutting, crop: np.ndarray, box: _Rect, in_place: bool
 ) -> Frame:
     left, top = max(box.x - _BLUR, 0), max(box.y - _BLUR, 0)
     right, bottom = min(box.x + box.width + _BLUR, window.pixels), min(box.y + box.height + _BLUR, window.pixels)
     part = np.s_[top:bottom, left:right]
     sources = _cut_planes(frame, _Rect(window.x, window.y, window.side, window.side))
-    carried = [_resize(plane, (window.pixels, window.pixels))[part] for plane in sources]
-    changes = _weigh_changes(crop[part], old[part], frame.format)
+    carried = [plane[part] for plane in old.planes]
+    changes = _weigh_changes(crop[part], old.pixels[part], frame.format)
     gone = cv2.blur(np.abs(changes[0]), (_BLUR, _BLUR))
     gone = np.clip((gone - _DETAIL_KEPT) / (_DETAIL_GONE - _DETAIL_KEPT), 0, 1)
     cv2.multiply(gone, cv2.extractChannel(crop[part], 3), gone, 1 / 255, cv2.CV_32F)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.orchestrator.compositing import CropWindow, cut_crop, paste_crop
+from services.orchestrator.compositing import CropWindow, Cutting, cut, paste_crop
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.encoding import EncodeSettings, Picture, SegmentEncoder, to_picture
 from services.orchestrator.faces import SpeakerTrack
@@ -29,7 +29,7 @@ from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.frames import Frame, PixelFormat
-from services.runtime.streams import blob_chunks, in_thread
+from services.runtime.streams import blob_chunks, entered_in_thread, in_thread
 from services.runtime.wire import Packet
 from syncline.errors import InternalError
 from syncline.v1 import lipsync_pb2, restorer_pb2
@@ -75,7 +75,7 @@ class Patch:
     """The crop that replaces part of a frame, on its way."""
 
     window: CropWindow
-    cut: np.ndarray  # (pixels, pixels, 3) uint8 RGB, as it left the frame
+    cutting: Cutting  # as it left the frame
     mesh: np.ndarray  # (468, 3) float32, pixels of the crop
     steady_mesh: np.ndarray  # the same, calmer over time
     crop: Crop | None
@@ -128,7 +128,8 @@ async def render_segment(
     """Encodes the segment into `path`; yields its report as it grows, after each batch of frames."""
     report = SegmentReport([[] for _ in job.mouths])
     begun = time.monotonic()
-    with SegmentEncoder(path, job.encode) as encoder:
+    # What the encoder still holds at the end takes it seconds where pictures are large.
+    async with entered_in_thread(SegmentEncoder(path, job.encode)) as encoder:
         async with contextlib.aclosing(render_frames(stages, feed, job, span, metadata, report)) as batches:
             async for batch in batches:
                 with tracing.span("encode", frames=len(batch.shown)):
@@ -254,8 +255,9 @@ def _cut_patch(job: RenderJob, mouth: Mouth, number: int, source: int, frame: Fr
     if window is None or mesh is None or steady is None:
         return None
     mesh, steady = (move_mesh(job.idle, each, window, number) for each in (mesh, steady))
-    cut = cut_crop(frame, window)
-    return Patch(window, cut, mesh, steady, Crop(number, int(job.timeline.pts[number]), cut, mesh))
+    cutting = cut(frame, window)
+    crop = Crop(number, int(job.timeline.pts[number]), cutting.pixels, mesh)
+    return Patch(window, cutting, mesh, steady, crop)
 
 
 ToPacket = Callable[[int, Batch], Packet | None]
@@ -325,7 +327,7 @@ def paste_patches(shown: Shown) -> Picture:
     """The frame as it will be seen; once only, for the patches go into the picture itself."""
     for patch in shown.patches:
         if patch is not None and (pixels := patch.pixels) is not None:
-            paste_crop(shown.picture.frame, patch.window, patch.cut, pixels, in_place=True)
+            paste_crop(shown.picture.frame, patch.window, patch.cutting, pixels, in_place=True)
     return shown.picture
 
 

@@ -13,12 +13,17 @@ from services.runtime.tracing import add_trace_ids
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 def keep_large_blocks() -> None:
-    """Makes glibc keep freed megabyte blocks: else each frame pays its page faults anew, at 2 to 5 times the cost."""
+    """Makes glibc keep freed megabyte blocks: else each frame pays its page faults anew, at 2 to 5 times the cost.
+
+    All threads share one arena, or each of a pool keeps what it freed from the others: a fifth of all memory.
+    """
     try:
         libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     except (OSError, AttributeError):  # not glibc: musl, macOS, Windows

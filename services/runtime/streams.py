@@ -1,6 +1,7 @@
 """The server's side of every batch stream: Open, Opened, batches by sequence, errors of items, Completed."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections import deque
@@ -165,6 +166,19 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
         if not running.cancelled():
             running.exception()  # seen; the cancellation is what counts
         raise
+
+
+@contextlib.asynccontextmanager
+async def entered_in_thread(manager: contextlib.AbstractContextManager[Result]) -> AsyncIterator[Result]:
+    """`with` for what takes long to open and to close: both happen off the event loop."""
+    entered = await in_thread(manager.__enter__)
+    try:
+        yield entered
+    except BaseException as error:
+        if not await in_thread(manager.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await in_thread(manager.__exit__, None, None, None)
 
 
 async def each_item(

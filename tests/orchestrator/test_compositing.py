@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.compositing import CropWindow, cut_crop, make_view, paste_crop
+from services.orchestrator.compositing import CropWindow, cut, cut_crop, make_view, paste_crop
 from services.orchestrator.encoding import to_picture
 from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
 
@@ -15,7 +15,7 @@ BT709 = Color(matrix=1, primaries=1, transfer=1)
 
 
 def paste(frame: Frame, window: CropWindow, crop: np.ndarray) -> Frame:
-    return paste_crop(frame, window, cut_crop(frame, window), crop)
+    return paste_crop(frame, window, cut(frame, window), crop)
 
 
 def make_frame(
@@ -266,7 +266,7 @@ def test_pixels_outside_the_mask_are_the_sources_own_when_they_reach_the_encoder
     alpha = np.zeros((48, 48), np.uint8)
     alpha[10:30, 12:36] = 255
     picture, own = to_picture(frame)
-    paste_crop(own, window, cut_crop(frame, window), with_alpha(255 - cut_crop(frame, window), alpha), in_place=True)
+    paste_crop(own, window, cut(frame, window), with_alpha(255 - cut_crop(frame, window), alpha), in_place=True)
     for index, (plane, source) in enumerate(zip(picture.planes, frame.planes, strict=True)):
         shift = 1 if index else 0
         encoded = np.frombuffer(memoryview(plane), "<u2").reshape(plane.height, -1)[:, : source.shape[1]]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop
 from services.runtime.frames import PixelFormat
 from services.runtime.server import start
-from services.runtime.streams import MAX_BATCH_ITEMS, ServerStream, blob_chunks
+from services.runtime.streams import MAX_BATCH_ITEMS, ServerStream, blob_chunks, entered_in_thread
 from services.runtime.wire import Packet
 from syncline import errors
 from syncline.v1 import lipsync_pb2, media_pb2, restorer_pb2, restorer_pb2_grpc
@@ -219,3 +220,43 @@ def test_terms_name_the_engine() -> None:
 
     terms = asyncio.run(call())
     assert (terms.engine.name, terms.engine.version, terms.transport) == ("inverter", "1", media_pb2.TRANSPORT_INLINE)
+
+
+class Slow:
+    """What opens and closes in a while, and keeps what it was closed with."""
+
+    def __enter__(self) -> "Slow":
+        time.sleep(0.05)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        time.sleep(0.05)
+        self.closed_with = kind
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_the_loop_turns_while_something_opens_and_closes(error: type[Exception] | None) -> None:
+    slow, turns = Slow(), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    async def call() -> None:
+        counting = asyncio.ensure_future(count())
+        try:
+            async with entered_in_thread(slow) as entered:
+                assert entered is slow
+                before = turns
+                if error is not None:
+                    raise error
+            assert turns > before + 5
+        finally:
+            counting.cancel()
+
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        asyncio.run(call())
+    assert slow.closed_with is error
+    assert turns > 10
