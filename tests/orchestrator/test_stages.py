@@ -1,6 +1,7 @@
 """Frames on their way from a real decoder to the worker: inline and through shared memory."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def read_all(source: tuple[Path, str], most: int = COUNT, pace: Pace | None = No
 
 
 def rings() -> list[str]:
-    return [path.name for path in FOLDER.glob("syncline-*")]
+    return [path.name for path in FOLDER.glob(f"syncline-{os.getpid()}-*")]  # others' tests run beside ours
 
 
 needs_memory = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared memory on this system")
