@@ -25,7 +25,6 @@ from services.orchestrator.speakers import SURE, confide
 
 SECONDS = (2, 3, 4, 6, 8)
 _MOST_SECONDS = 16  # of a clip
-_LOUDNESS = slice(2, 26)  # bands in which voices are loud
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Talker:
     times: np.ndarray  # (n,) seconds
     measures: np.ndarray  # (n, measures) of the mouth
     features: np.ndarray  # of the clip's own sound
+    loudness: np.ndarray  # of each of their rows, as a prediction of every measure
     predicted: np.ndarray  # what it asks of a mouth
 
 
@@ -47,10 +47,12 @@ def main() -> None:
             continue
         frames = clip.track.seen_frames[clip.times[clip.track.seen_frames] < _MOST_SECONDS]
         measures = shape.measure_shapes(np.array([clip.track.crop_mesh(frame) for frame in frames]))
-        features = voice.make_features(voice.mel_of(clip.speech[: _MOST_SECONDS * SPEECH_RATE]))
+        mel = voice.mel_of(clip.speech[: _MOST_SECONDS * SPEECH_RATE])
+        features = voice.make_features(mel)
+        loudness = mel[:: voice.MEL_PER_STEP].mean(axis=1, keepdims=True).repeat(shape.MEASURES, axis=1)
         use_unheard(clip.name)
         predicted = voice.load_voice_model().predict(features).measures
-        talkers.append(Talker(clip.name, clip.times[frames], measures, features, predicted))
+        talkers.append(Talker(clip.name, clip.times[frames], measures, features, loudness, predicted))
     table = Table("seconds", "pairs", "right", "right by loudness", "sure", "right when sure", title="who speaks")
     for seconds in SECONDS:
         table.add_row(str(seconds), *measure(talkers, seconds))
@@ -66,8 +68,7 @@ def measure(talkers: list[Talker], seconds: float) -> list[str]:
         end = min(heard.times[-1], other.times[-1])
         for start in np.arange(0, end - seconds + 0.2, seconds):
             scores = [score(heard, mouth, start, seconds, heard.predicted) for mouth in (heard, other)]
-            loudness = heard.features[:, _LOUDNESS].mean(axis=1, keepdims=True).repeat(shape.MEASURES, axis=1)
-            louds = [score(heard, mouth, start, seconds, loudness) for mouth in (heard, other)]
+            louds = [score(heard, mouth, start, seconds, heard.loudness) for mouth in (heard, other)]
             if np.isnan([*scores, *louds]).any():
                 continue
             right.append(scores[0] > scores[1])
