@@ -7,8 +7,7 @@ What the five processes cost beside it is the price of their being five. Prints 
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from fractions import Fraction
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +28,21 @@ from services.orchestrator.discovery import FixedList
 from services.orchestrator.options import JobOptions
 from services.orchestrator.pool import Member, Pool
 from services.orchestrator.records import NewJob
-from services.orchestrator.stages import FrameReader, Metadata, Stages, Taken
+from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.store import JobStore
 from services.orchestrator.worker import Worker
 from services.restorer.config import RestorerConfig
 from services.restorer.engines import load_engines as load_restorers
 from services.restorer.servicer import RestorerServicer
-from services.runtime.frames import Frame
 from services.runtime.process import keep_large_blocks, set_up_logging
 from services.runtime.wire import Packet
-from syncline.v1 import decoder_pb2, media_pb2
+from syncline.v1 import media_pb2
 
 
 class OneProcess(Stages):
-    """Stages whose calls go straight to the servicers."""
+    """Stages whose calls go straight to the servicers; frames are handed over in the messages."""
+
+    transports = (media_pb2.TRANSPORT_INLINE,)
 
     def __init__(self, store: Path) -> None:
         self._stall = OrchestratorConfig.stall_seconds
@@ -54,24 +54,6 @@ class OneProcess(Stages):
         }
         self.pools = {stage: _Within(stage, servicer) for stage, servicer in servicers.items()}
         self._dispatchers = {}
-
-    def decode_frames(
-        self,
-        source: str,
-        metadata: Metadata,
-        take: Callable[[Frame], Taken],
-        start: Fraction | None = None,
-        end: Fraction | None = None,
-    ) -> FrameReader[Taken]:
-        """As Stages does, but for the shared memory: within one process frames are handed over in the messages."""
-        wanted = decoder_pb2.DecodeFramesOpen(source=source, credits=3)
-        for field, value in (("start", start), ("end", end)):
-            if value is not None:
-                getattr(wanted, field).CopyFrom(
-                    media_pb2.Rational(numerator=value.numerator, denominator=value.denominator)
-                )
-        opening = decoder_pb2.DecodeFramesRequest(open=wanted)
-        return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata), take)
 
 
 class _Within(Pool):

@@ -25,7 +25,7 @@ from services.orchestrator.timeline import nearest_standard_rate
 from services.runtime.convert import to_fraction
 from services.runtime.frames import FFMPEG_NAMES, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
-from services.runtime.streams import in_thread
+from services.runtime.streams import entered_in_thread, in_thread
 from syncline.v1 import decoder_pb2
 
 VERSION = "2"  # changes when the same source may give another mezzanine
@@ -83,7 +83,7 @@ async def find_mezzanine(
         async with stages.decode_frames(source, metadata, to_picture) as reader:
             channels = min(info.audio.channels, 2)
             sound = stages.decode_audio(source, metadata, _AUDIO_RATE, channels) if channels else None
-            with _Writer(path, reader, info.video, channels, wanted) as writer:
+            async with entered_in_thread(_Writer(path, reader, info.video, channels, wanted)) as writer:
                 await _write(writer, reader, sound)
         asset = await in_thread(artifacts.adopt, path)
     await in_thread(artifacts.put_artifact, "mezzanine", key, [json.dumps(asset.digest).encode()])

@@ -37,9 +37,9 @@ from services.orchestrator.transitions import (
     open_attempt,
     update_leased,
 )
+from services.runtime.convert import MAX_PRIORITY
 from services.runtime.refusal import Refusal
 
-_LEAST_PRIORITY = -100
 _LIGHTER = 4  # so many times less work makes a job lighter than another
 _LATELY_SECONDS = 5.0
 
@@ -120,7 +120,7 @@ class WorkQueue:
     def claim_job(self, owner: str, seconds: float) -> tuple[JobRecord, Lease] | None:
         """The job whose lease ran out, else the next by priority and turn, for so long; None: nothing to do now."""
         with self._database.writing() as tx:
-            wanted = {"now": tx.now, "lane": -_LEAST_PRIORITY}
+            wanted = {"now": tx.now, "lane": MAX_PRIORITY}
             while (row := tx.first(_LOST_JOB, now=tx.now) or tx.first(_NEXT_JOB, **wanted)) is not None:
                 if (failure := lost_too_often(tx, row["id"], None, row)) is not None:
                     end_job(tx, row, JobState.FAILED, "Failed.", failure)

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.feed import FrameFeed
@@ -25,6 +26,7 @@ from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 
 _WAIT_SECONDS = 0.25  # for segments that another worker has
+Claimed = tuple[SegmentRecord, Lease]
 
 
 @dataclass(frozen=True)
@@ -62,40 +64,33 @@ class SegmentRenderer:
                 if claimed is None:
                     await asyncio.sleep(_WAIT_SECONDS)
                 while claimed is not None:
-                    segment, _ = claimed
-                    claimed = await self._render_one(render, feed, *claimed, done, is_its_turn)
+                    segment, held = claimed
+                    work = self._publish(render, feed, segment, held, done, is_its_turn)
+                    claimed = await self._keep_lease(feed, held, work)
                     done += segment.frame_count
 
     async def render_from(self, render: RenderJob, segment: SegmentRecord, lease: Lease) -> None:
         """The segment that `lease` is on, then others for as long as there are any to claim."""
         async with self._open_feed(render) as feed:
-            claimed: tuple[SegmentRecord, Lease] | None = (segment, lease)
+            claimed: Claimed | None = (segment, lease)
             while claimed is not None:
-                claimed = await self._render_one(render, feed, *claimed, 0, lambda: True) or await self._claim_segment()
+                segment, held = claimed
+                work = self._publish(render, feed, segment, held, 0, lambda: True)
+                claimed = await self._keep_lease(feed, held, work) or await self._claim_segment()
 
     def _open_feed(self, render: RenderJob) -> FrameFeed:
         metadata = (("syncline-job", self.job_id),)
         return FrameFeed(self.stages, render.source, render.pts, render.time_base, metadata)
 
-    async def _claim_segment(self) -> tuple[SegmentRecord, Lease] | None:
+    async def _claim_segment(self) -> Claimed | None:
         claiming = claim(self.store, self.store.claim_segment, self.job_id, self.owner, self.lease_seconds)
-        claimed: tuple[SegmentRecord, Lease] | None = await claiming
+        claimed: Claimed | None = await claiming
         return claimed
 
-    async def _render_one(
-        self,
-        render: RenderJob,
-        feed: FrameFeed,
-        segment: SegmentRecord,
-        lease: Lease,
-        done: int,
-        goes_on: Callable[[], bool],
-    ) -> tuple[SegmentRecord, Lease] | None:
-        """Publishes the segment, unless another has taken it over; claims the next if it then `goes_on`.
-
-        `done`: frames of the job before it began.
-        """
-        work = self._publish(render, feed, segment, lease, done, goes_on)
+    async def _keep_lease(
+        self, feed: FrameFeed, lease: Lease, work: Coroutine[Any, Any, Claimed | None]
+    ) -> Claimed | None:
+        """What the work on a segment returns; None if another has taken the segment over."""
         try:
             return await while_held(self.store, lease, self.lease_seconds, work)
         except asyncio.CancelledError:
@@ -118,7 +113,11 @@ class SegmentRenderer:
         lease: Lease,
         done: int,
         goes_on: Callable[[], bool],
-    ) -> tuple[SegmentRecord, Lease] | None:
+    ) -> Claimed | None:
+        """Renders and publishes the segment; claims the next if it then `goes_on`.
+
+        `done`: frames of the job before it began.
+        """
         metadata = (("syncline-job", self.job_id), ("syncline-segment", str(segment.index)))
         span = SegmentSpan(segment.index, segment.first_frame, segment.frame_count)
         begun = time.monotonic()
@@ -135,7 +134,7 @@ class SegmentRenderer:
             await tell(self.store.finish_segment, *published)
             return None
         ask = partial(claim, self.store)
-        following: tuple[SegmentRecord, Lease] | None
+        following: Claimed | None
         following = await tell(self.store.finish_and_claim, *published, self.lease_seconds, ask=ask)
         return following
 

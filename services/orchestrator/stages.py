@@ -59,6 +59,10 @@ class Stages:
     `keys`: the files to speak TLS with the stages, where they do.
     """
 
+    # What frames may come by, the best first.
+    transports: Sequence[media_pb2.Transport] = (media_pb2.TRANSPORT_SHARED_MEMORY, media_pb2.TRANSPORT_INLINE)
+    _pace: Pace | None = None
+
     def __init__(
         self,
         decoder: str,
@@ -82,7 +86,6 @@ class Stages:
             for stage, (target, make_stub) in stubs.items()
         }
         self._dispatchers: dict[str, Dispatcher] = {}  # by restorer engine
-        self._pace: Pace | None = None
 
     def at_pace(self, pace: Pace) -> "Stages":
         """The same stages for the work of one job, whose frames are read at that pace."""
@@ -164,7 +167,7 @@ class Stages:
             start=from_fraction(start),
             end=from_fraction(end),
             credits=_FRAME_CREDITS,
-            transports=[media_pb2.TRANSPORT_SHARED_MEMORY, media_pb2.TRANSPORT_INLINE],
+            transports=self.transports,
             shared_memory=see_shared_memory(),
         )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)

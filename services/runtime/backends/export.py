@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from services.runtime.backends import BackendConfig, Network, Weights
 from services.runtime.models import file_digest, models_folder
 
 _VERSION = 1  # of the networks' code and of how they are exported; other files are made anew
 _OPSET = 20
 PROFILE_SIDES = (64, 640, 2048)  # least, usual and most of a side that may vary, pixels
-EXAMPLE_SIDE = 64  # what a side that may vary has in the example the graph is traced with
+_EXAMPLE_SIDE = 64  # what a side that may vary has in an example
 
 
 def cache_folder(config: BackendConfig) -> Path:
@@ -72,6 +74,12 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
         part.unlink(missing_ok=True)
 
 
+def make_example(network: Network, batch: int) -> list[np.ndarray]:
+    """Inputs of zeros, float32, for so many faces."""
+    shapes = [[_EXAMPLE_SIDE if isinstance(side, str) else side for side in port.shape] for port in network.inputs]
+    return [np.zeros((batch, *shape), np.float32) for shape in shapes]
+
+
 def _export(network: Network, weights: Weights, precision: str, path: Path) -> None:
     import torch
 
@@ -85,10 +93,7 @@ def _export(network: Network, weights: Weights, precision: str, path: Path) -> N
         port.name: {0: "batch"} | {axis: side for axis, side in enumerate(port.shape, 1) if isinstance(side, str)}
         for port in ports
     }
-    examples = tuple(
-        torch.zeros(2, *(EXAMPLE_SIDE if isinstance(side, str) else side for side in port.shape))
-        for port in network.inputs
-    )
+    examples = tuple(torch.from_numpy(example) for example in make_example(network, 2))
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the tracer, about Python numbers in the graph: batch and sides are not
         torch.onnx.export(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from services.runtime.backends import BackendConfig, Network, OutOfMemory, Weights
-from services.runtime.backends.export import EXAMPLE_SIDE
+from services.runtime.backends.export import make_example
 from services.runtime.backends.faults import to_fault
 from services.runtime.backends.precision import in_precision
 from services.runtime.networks.checkpoint import load_network
@@ -35,7 +35,7 @@ class TorchBackend:
         if config.compile:  # now, not under the first jobs; the second graph serves every batch above 1
             for batch in sorted({1, config.max_batch_size}):
                 with contextlib.suppress(OutOfMemory):  # whoever makes the batches finds out what fits
-                    self.run(_make_example(network, batch))
+                    self.run(make_example(network, batch))
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in inputs]
@@ -68,11 +68,6 @@ class TorchBackend:
         ]
         result = self._module(*tensors)
         return result if isinstance(result, tuple) else (result,)
-
-
-def _make_example(network: Network, batch: int) -> list[np.ndarray]:
-    shapes = [[EXAMPLE_SIDE if isinstance(side, str) else side for side in port.shape] for port in network.inputs]
-    return [np.zeros((batch, *shape), np.float32) for shape in shapes]
 
 
 def _channels_last(module: torch.nn.Module) -> torch.nn.Module:
