@@ -114,7 +114,7 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
     renders = []
     for drive in plan_drives(clip, hidden, other):
         plan = _plan(clip, engines, prepared, drive)
-        wanted = blob.unpack("plan", plan)["wanted"][:, Measure.OPENING].astype(np.float64)
+        wanted = np.asarray(blob.unpack("plan", plan)["wanted"])[:, Measure.OPENING].astype(np.float64)
         result = _blank(drive, wanted)
         result.bare = _blank(drive, wanted)
         _choose_tiles(result, clip)

@@ -61,7 +61,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         with span("finish", method="Prepare"):
             prepared = await in_thread(preparation.finish)
         yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
-        for chunk, payload in blob_chunks(prepared.blob):
+        async for chunk, payload in blob_chunks(prepared.blob):
             yield Packet(pb.PrepareResponse(prepared=chunk), payload)
         yield Packet(pb.PrepareResponse(completed=stream.completed()))
 
@@ -96,7 +96,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             raise Refusal("OUT_OF_ORDER", f"the track has {points} frames where open said {wanted.frame_count}")
         with span("finish", method="Plan"):
             plan = await in_thread(planning.finish)
-        for chunk, payload in blob_chunks(plan):
+        async for chunk, payload in blob_chunks(plan):
             yield Packet(pb.PlanResponse(plan=chunk), payload)
         yield Packet(pb.PlanResponse(completed=stream.completed()))
 

@@ -17,6 +17,7 @@ from services.orchestrator.faces import DetectedFaces
 from services.orchestrator.likeness import ARCFACE, LANDMARKS, MEASURES, Measure, describe_face, join_descriptions
 from services.orchestrator.report import describe_engine
 from services.orchestrator.stages import Metadata, Stages
+from services.runtime.blobs import Rows, StoredArray
 from services.runtime.faces import LANDMARK_COUNT
 from services.runtime.frames import Color, FrameFormat, PixelFormat, copy_frame
 from services.runtime.refusal import Refusal
@@ -43,14 +44,14 @@ class Analysis:
 
     descriptions: what the face of each track looks like, by its number, as `measure` compares it; see likeness.py.
 
-    The meshes are mapped from their file: a long source does not fill the memory.
+    The meshes are left in their file: a long source does not fill the memory.
     """
 
     format: FrameFormat
     time_base: Fraction  # seconds
     pts: np.ndarray
     faces: DetectedFaces
-    meshes: np.ndarray
+    meshes: Rows
     descriptions: dict[int, np.ndarray]
     engines: dict[str, Any]
     measure: Measure = LANDMARKS
@@ -83,13 +84,10 @@ def load_analysis(artifacts: ArtifactStore, key: str) -> Analysis | None:
         faces = DetectedFaces(arrays["frame"], arrays["track"], arrays["area"], arrays["centre"], arrays["cuts"])
         pts = arrays["pts"]
         descriptions = dict(zip(arrays["tracks"].tolist(), arrays["descriptions"], strict=True))
-    shape = (len(faces.frame), LANDMARK_COUNT, 3)
-    meshes: np.ndarray = np.zeros(shape, np.float32)
-    if len(faces.frame):
-        path = artifacts.artifact_path("meshes", key)
-        if not path.is_file():  # cleaned up before its other half
-            return None
-        meshes = np.memmap(path, np.float32, "r", shape=shape)
+    try:
+        meshes = StoredArray.open(artifacts.artifact_path("meshes", key), np.float32, LANDMARK_COUNT, 3)
+    except FileNotFoundError:  # cleaned up before its other half
+        return None
     width, height, pixel_format, color = about["format"]
     frame_format = FrameFormat(width, height, PixelFormat(pixel_format), Color(*color))
     time_base, engines, measure = Fraction(about["time_base"]), about["engines"], MEASURES[about["measure"]]

@@ -125,10 +125,10 @@ class ArtifactStore:
             self._publish(path, _artifact_name(kind, key), asset.digest)
         return asset
 
-    def adopt_artifact(self, kind: str, key: str, path: Path) -> None:
-        """Moves a finished file of the same disk to where the artifact lies."""
+    def adopt_artifact(self, kind: str, key: str, path: Path, digest: str = "") -> None:
+        """Moves a finished file of the same disk to where the artifact lies. `digest`: its SHA-256, where known."""
         with refuse_full_disk():
-            self._publish(path, _artifact_name(kind, key))
+            self._publish(path, _artifact_name(kind, key), digest)
 
     def get_artifact(self, kind: str, key: str) -> bytes | None:
         try:

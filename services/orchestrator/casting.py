@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from services.orchestrator.analysis import Analysis
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.choice import FaceChoice
@@ -15,6 +13,7 @@ from services.orchestrator.source import find_analysis
 from services.orchestrator.speakers import Chosen, choose_speakers, find_voice_fits, score_persons
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import Timeline
+from services.runtime.blobs import Rows
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 
@@ -50,7 +49,7 @@ class Casting:
     artifacts: ArtifactStore
     key: str
     analysis: Analysis
-    speech: np.ndarray | None
+    speech: Rows | None
     metadata: Metadata
 
     async def find_cast(self, options: JobOptions, audio: str) -> Cast:

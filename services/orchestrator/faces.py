@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from services.orchestrator.compositing import CropWindow
+from services.runtime.blobs import Rows
 
 # Points of the FaceMesh: outer ends of the face at the ears, bridge of the nose between the eyes, chin, under the nose.
 _KEY_POINTS = (234, 454, 168, 152, 2)
@@ -39,13 +40,13 @@ class SpeakerTrack:
     where it is not seen. `whole_face`: its crops show all of it, not the lower half alone.
     """
 
-    def __init__(self, faces: DetectedFaces, meshes: np.ndarray, rows: np.ndarray, whole_face: bool = False) -> None:
+    def __init__(self, faces: DetectedFaces, meshes: Rows, rows: np.ndarray, whole_face: bool = False) -> None:
         self._meshes = meshes
         self._cuts = faces.cuts
         self._rows = rows
         seen = np.flatnonzero(self._rows >= 0)
         key_points = np.zeros((len(self._rows), len(_KEY_POINTS), 2))
-        for frame in seen:  # one by one: the meshes lie in a file that may be larger than the memory
+        for frame in seen:  # one by one: all together they may be larger than the memory
             key_points[frame] = meshes[self._rows[frame]][list(_KEY_POINTS), :2]
         self._whole_face = whole_face
         self.windows = place_windows(key_points, self._rows >= 0, faces.cuts, whole_face)

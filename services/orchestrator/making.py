@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
@@ -41,6 +40,7 @@ from services.orchestrator.source import (
 )
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import Timeline
+from services.runtime.blobs import StoredArray
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 from syncline.errors import SynclineError
@@ -62,7 +62,7 @@ class Known:
     analysis: Analysis
     cast: Cast
     timeline: Timeline
-    speeches: list[np.ndarray]
+    speeches: list[StoredArray]
     tracks: list[SpeakerTrack]
     prepared: list[Prepared]
     lipsync: media_pb2.EngineInfo
@@ -162,7 +162,7 @@ class Making:
             plan = await find_plan(
                 self.stages, self.artifacts, prepared, timeline, track, placed, expression, idle, self.metadata
             )
-            mouths.append(Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan))
+            mouths.append(Mouth(track, prepared, plan))
         encode = await in_thread(plan_encoding, known.info.video, known.analysis.format, timeline, options)
         path, tracks = await in_thread(self.artifacts.path_of, self.video), known.tracks
         copies = await in_thread(find_copies, path, known.info, known.analysis.pts, timeline, tracks, encode)
@@ -201,7 +201,7 @@ class Making:
             await self.note(f"{advice.code}: {advice.message}")
         return info, sounds
 
-    async def _own_speech(self, info: decoder_pb2.MediaInfo) -> np.ndarray | None:
+    async def _own_speech(self, info: decoder_pb2.MediaInfo) -> StoredArray | None:
         if not info.HasField("audio"):
             return None
         try:
@@ -232,7 +232,7 @@ def digest_of(render: RenderJob, engines: Mapping[str, Any]) -> str:
     """Of all that a segment's bytes depend on beside its place."""
     facts = [
         render.source,
-        [(mouth.prepared.digest, mouth.plan_digest, mouth.track.digest) for mouth in render.mouths],
+        [(mouth.prepared.blob.digest, mouth.plan.digest, mouth.track.digest) for mouth in render.mouths],
         str(render.encode),
         str(render.encode.video_codec),
         render.restorer_strength,

@@ -1,13 +1,11 @@
 """Plan: the output timeline of a job, its encoder, and the lipsync engine's plan for every mouth in it."""
 
 import hashlib
-import io
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-import numpy as np
 from google.protobuf.json_format import MessageToDict
 
 from services.orchestrator.analysis import Analysis
@@ -16,9 +14,10 @@ from services.orchestrator.encoding import EncodeSettings
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.hardware import choose_encoder
 from services.orchestrator.idle import IdleMotion, move_mesh
+from services.orchestrator.kept_blobs import KeptBlob, find_blob, keep_blob
 from services.orchestrator.light import to_light
 from services.orchestrator.options import FpsMode, JobOptions
-from services.orchestrator.source import SPEECH_RATE, Prepared, speech_packets
+from services.orchestrator.source import SPEECH_RATE, Prepared, speech_blocks, speech_packets
 from services.orchestrator.stages import Metadata, Stages
 from services.orchestrator.timeline import (
     PHOTO_RATE,
@@ -29,10 +28,11 @@ from services.orchestrator.timeline import (
     nearest_standard_rate,
     to_constant_rate,
 )
+from services.runtime.blobs import Rows
 from services.runtime.convert import from_fraction, from_mesh, to_fraction
 from services.runtime.frames import FrameFormat, view_bytes
 from services.runtime.streams import blob_chunks, in_thread
-from services.runtime.wire import Packet
+from services.runtime.wire import Buffer, Packet
 from syncline.v1 import decoder_pb2, lipsync_pb2
 
 _POINTS_BATCH = 32
@@ -89,20 +89,20 @@ async def find_plan(
     prepared: Prepared,
     timeline: Timeline,
     track: SpeakerTrack,
-    speech: np.ndarray,
+    speech: Rows,
     expression: lipsync_pb2.Expression,
     idle: Sequence[IdleMotion],
     metadata: Metadata,
-) -> bytes:
+) -> KeptBlob:
     """The lipsync engine's plan; made now unless the same was made before. `speech`: (n,) float32 at SPEECH_RATE."""
     engine = await stages.engine("lipsync", prepared.engine)
     speech = speech[: int(timeline.duration * SPEECH_RATE)]
-    facts = [engine.name, engine.version, prepared.digest, _digest(timeline), _digest_of(speech)]
+    facts = [engine.name, engine.version, prepared.blob.digest, _digest(timeline), await in_thread(_digest_of, speech)]
     key = json.dumps([*facts, MessageToDict(expression), [motion.key for motion in idle]])
-    plan = await in_thread(artifacts.get_artifact, "plan", key)
+    plan = await in_thread(find_blob, artifacts, "plan", key)
     if plan is None:
-        plan = await _plan(stages, prepared, timeline, track, speech, expression, idle, metadata)
-        await in_thread(artifacts.put_artifact, "plan", key, [plan])
+        pieces = _plan(stages, prepared, timeline, track, speech, expression, idle, metadata)
+        plan = await keep_blob(artifacts, "plan", key, pieces)
     return plan
 
 
@@ -111,20 +111,19 @@ async def _plan(
     prepared: Prepared,
     timeline: Timeline,
     track: SpeakerTrack,
-    speech: np.ndarray,
+    speech: Rows,
     expression: lipsync_pb2.Expression,
     idle: Sequence[IdleMotion],
     metadata: Metadata,
-) -> bytes:
+) -> AsyncGenerator[Buffer, None]:
     wanted = lipsync_pb2.PlanOpen(
         engine=prepared.engine,
-        prepared_digest=prepared.digest,
+        prepared_digest=prepared.blob.digest,
         frame_count=timeline.frame_count,
         time_base=from_fraction(timeline.time_base),
         expression=expression,
     )
     opening = Packet(lipsync_pb2.PlanRequest(open=wanted))
-    plan = io.BytesIO()
 
     async def packets() -> AsyncIterator[Packet]:
         for chunk, payload in speech_packets(speech):
@@ -135,12 +134,11 @@ async def _plan(
 
     async with stages.stream("lipsync", "Plan", opening, metadata) as stream:
         if stream.opened.missing:
-            for blob, payload in blob_chunks(await in_thread(prepared.read)):
-                await stream.send(Packet(lipsync_pb2.PlanRequest(prepared=blob), payload))
+            async for chunk, data in blob_chunks(await in_thread(prepared.blob.open)):
+                await stream.send(Packet(lipsync_pb2.PlanRequest(prepared=chunk), data))
         async for packet in stream.exchange(packets()):
             if packet.message.WhichOneof("message") == "plan":
-                plan.write(packet.data)
-    return plan.getvalue()
+                yield packet.data
 
 
 def _track_batch(
@@ -166,10 +164,13 @@ def _digest(timeline: Timeline) -> str:
     return hashlib.sha256(exact + timeline.pts.tobytes() + timeline.source.tobytes()).hexdigest()
 
 
-def _digest_of(samples: np.ndarray) -> str:
-    return hashlib.sha256(view_bytes(samples)).hexdigest()
+def _digest_of(speech: Rows) -> str:
+    hashed = hashlib.sha256()
+    for block in speech_blocks(speech):
+        hashed.update(view_bytes(block))
+    return hashed.hexdigest()
 
 
-def speech_duration(speech: np.ndarray) -> Fraction:
+def speech_duration(speech: Rows) -> Fraction:
     """In seconds."""
     return Fraction(len(speech), SPEECH_RATE)

@@ -17,6 +17,7 @@ from services.orchestrator.encoding import EncodeSettings, Picture, SegmentEncod
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
+from services.orchestrator.kept_blobs import KeptBlob
 from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.pipeline import pass_through, work_ahead
 from services.orchestrator.smart_render import Run
@@ -48,8 +49,7 @@ class Mouth:
 
     track: SpeakerTrack
     prepared: Prepared
-    plan_digest: str
-    plan: bytes
+    plan: KeptBlob
 
 
 @dataclass(frozen=True)
@@ -172,15 +172,15 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
     """A stream that renders this mouth, with the blobs that the engine lacks sent."""
     wanted = lipsync_pb2.SyncOpen(
         engine=mouth.prepared.engine,
-        prepared_digest=mouth.prepared.digest,
-        plan_digest=mouth.plan_digest,
+        prepared_digest=mouth.prepared.blob.digest,
+        plan_digest=mouth.plan.digest,
         expression=job.expression,
         priority=job.priority,
     )
     async with stages.stream("lipsync", "Sync", Packet(lipsync_pb2.SyncRequest(open=wanted)), metadata) as sync:
-        for digest, read in ((mouth.prepared.digest, mouth.prepared.read), (mouth.plan_digest, lambda: mouth.plan)):
-            if digest in sync.opened.missing:
-                for chunk, payload in blob_chunks(await in_thread(read)):
+        for blob in (mouth.prepared.blob, mouth.plan):
+            if blob.digest in sync.opened.missing:
+                async for chunk, payload in blob_chunks(await in_thread(blob.open)):
                     await sync.send(Packet(lipsync_pb2.SyncRequest(blob=chunk), payload))
         yield sync
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.stages import Metadata, Stages
+from services.runtime.blobs import Rows, StoredArray
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
 
@@ -33,7 +34,7 @@ class SoundPart:
 class Track:
     """`samples` (n, 1 or 2) float32, heard from each of `firsts` (samples of the result) on, `level` times as loud."""
 
-    samples: np.ndarray
+    samples: Rows
     firsts: Sequence[int] = (0,)
     level: float = 1.0
 
@@ -55,7 +56,8 @@ class Sound:
                 for first in track.firsts:
                     low, high = max(start, first), min(start + len(mixed), first + len(track.samples))
                     if low < high:  # mono goes to both sides
-                        mixed[low - start : high - start] += track.samples[low - first : high - first] * track.level
+                        heard = np.asarray(track.samples[low - first : high - first])
+                        mixed[low - start : high - start] += heard * track.level
             yield mixed * np.float32(self.gain)
 
 
@@ -90,9 +92,9 @@ def _find_firsts(part: SoundPart, rate: int, length: int, duration: Fraction) ->
 
 async def _spool(
     stages: Stages, part: SoundPart, wanted: int | None, most: Fraction, path: Path, metadata: Metadata
-) -> tuple[int, np.ndarray]:
-    """Rate and samples (n, 1 or 2), mapped from their file. `wanted`: the rate; None: its own. `most`: seconds."""
-    rate = channels = written = 0
+) -> tuple[int, StoredArray]:
+    """Rate and samples (n, 1 or 2), left in their file. `wanted`: the rate; None: its own. `most`: seconds."""
+    rate = channels = 0
     length = most if part.length is None else min(most, part.length)
     with path.open("wb") as file:
         async for block in stages.decode_audio(part.asset, metadata, wanted):
@@ -101,14 +103,11 @@ async def _spool(
             low, high = round(part.skip * rate), round((part.skip + length) * rate)
             kept = samples[max(low - block.first_sample, 0) : max(high - block.first_sample, 0)]
             await in_thread(file.write, kept.tobytes())
-            written += len(kept)
             if block.first_sample + len(samples) >= high:
                 break
     if not rate:
         raise Refusal("EMPTY_AUDIO", "a sound of the job holds no samples", digest=part.asset)
-    if not written:
-        return rate, np.zeros((0, channels), np.float32)
-    return rate, np.memmap(path, np.float32, "r").reshape(-1, channels)
+    return rate, StoredArray.open(path, np.float32, channels)
 
 
 def find_gain(sound: Sound) -> float:

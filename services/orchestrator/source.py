@@ -1,8 +1,7 @@
 """What is known of a source before any speech is put to it: analysis and preparation, each made once and kept."""
 
-import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -14,13 +13,15 @@ from services.orchestrator.analysis import Analysis, analyse, analysis_key, load
 from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.compositing import cut_crop
 from services.orchestrator.faces import SpeakerTrack
+from services.orchestrator.kept_blobs import KeptBlob, keep_blob
 from services.orchestrator.stages import Metadata, Stages
+from services.runtime.blobs import Rows, StoredArray
 from services.runtime.convert import from_crops, from_fraction, from_samples
 from services.runtime.faces import Crop
 from services.runtime.frames import Frame, view_bytes
 from services.runtime.refusal import Refusal
 from services.runtime.streams import in_thread
-from services.runtime.wire import Packet
+from services.runtime.wire import Buffer, Packet
 from syncline.v1 import lipsync_pb2, media_pb2
 
 SPEECH_RATE = 16000  # hertz, of all speech that is analysed
@@ -35,19 +36,9 @@ Report = Callable[[int], None]
 class Prepared:
     """What the lipsync engine learned of a face of the source."""
 
-    digest: str
-    artifacts: ArtifactStore
-    key: str
+    blob: KeptBlob
     summary: dict[str, Any]
     engine: str = ""  # that learned it, and alone can use it
-
-    def read(self) -> bytes:
-        """Blocks. Raises Refusal SERVICE_UNAVAILABLE when it is there no longer: the next attempt learns it anew."""
-        blob = self.artifacts.get_artifact("library", self.key)
-        if blob is None:
-            message = "What was learned of the source was cleaned up meanwhile: it is learned again."
-            raise Refusal("SERVICE_UNAVAILABLE", message, digest=self.digest)
-        return blob
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Source:
     key: str
     analysis: Analysis
     track: SpeakerTrack
-    speech: np.ndarray | None
+    speech: Rows | None
     engine: str = ""
 
 
@@ -86,8 +77,8 @@ async def find_analysis(
     return key, await analyse(stages, artifacts, source, key, metadata, report, part)
 
 
-async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata) -> np.ndarray:
-    """The sound of a source for analysis: (n,) float32 mono at SPEECH_RATE from time 0 on, mapped from its file.
+async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, metadata: Metadata) -> StoredArray:
+    """The sound of a source for analysis: (n,) float32 mono at SPEECH_RATE from time 0 on, left in its file.
 
     Raises NoAudio, EmptyAudio and whatever the decoder says of the file.
     """
@@ -101,11 +92,11 @@ async def find_speech(stages: Stages, artifacts: ArtifactStore, source: str, met
             if not scratch.stat().st_size:
                 raise Refusal("EMPTY_AUDIO", "the sound track holds no samples", digest=source)
             await in_thread(artifacts.adopt_artifact, "speech", key, scratch)
-    return np.memmap(path, np.float32, "r")
+    return await in_thread(StoredArray.open, path, np.float32)
 
 
-def place_speech(artifacts: ArtifactStore, digest: str, speech: np.ndarray, start: float, samples: int) -> np.ndarray:
-    """The speech begun at `start` seconds, silence before and after it, so many samples long; mapped from a file.
+def place_speech(artifacts: ArtifactStore, digest: str, speech: Rows, start: float, samples: int) -> Rows:
+    """The speech begun at `start` seconds, silence before and after it, so many samples long; left in its file.
 
     A `start` below 0 leaves out its begin.
     """
@@ -118,11 +109,12 @@ def place_speech(artifacts: ArtifactStore, digest: str, speech: np.ndarray, star
     if not path.is_file():
         with artifacts.scratch() as scratch:
             with scratch.open("wb") as file:
-                file.truncate(samples * speech.itemsize)  # zeros
-                file.seek(first * speech.itemsize)
-                file.write(view_bytes(speech[: samples - first]))
+                file.truncate(samples * speech.dtype.itemsize)  # zeros
+                file.seek(first * speech.dtype.itemsize)
+                for block in speech_blocks(speech[: samples - first]):
+                    file.write(view_bytes(block))
             artifacts.adopt_artifact("placed_speech", key, scratch)
-    return np.memmap(path, np.float32, "r")
+    return StoredArray.open(path, np.float32)
 
 
 async def find_prepared(
@@ -140,7 +132,7 @@ async def find_prepared(
         crop_scale=source.track.crop_scale,
     )
     opening = Packet(lipsync_pb2.PrepareRequest(open=wanted))
-    blob, summary, sent = io.BytesIO(), lipsync_pb2.PrepareSummary(), 0
+    summary, sent = lipsync_pb2.PrepareSummary(), 0
 
     async def packets() -> AsyncIterator[Packet]:
         nonlocal sent
@@ -151,23 +143,26 @@ async def find_prepared(
             sent += count
             report(sent)
 
-    async with stages.stream("lipsync", "Prepare", opening, metadata) as stream:
-        async for packet in stream.exchange(packets()):
-            match packet.message.WhichOneof("message"):
-                case "prepared":
-                    blob.write(packet.data)
-                case "summary":
-                    summary = packet.message.summary
+    async def learn() -> AsyncGenerator[Buffer, None]:
+        nonlocal summary
+        async with stages.stream("lipsync", "Prepare", opening, metadata) as stream:
+            async for packet in stream.exchange(packets()):
+                match packet.message.WhichOneof("message"):
+                    case "prepared":
+                        yield packet.data
+                    case "summary":
+                        summary = packet.message.summary
+
+    blob = await keep_blob(artifacts, "library", prepared_key, learn())
     facts = {
         "candidates": summary.candidates,
         "fitted": summary.fitted,
         "fit_correlation": round(summary.fit_correlation, 3),
         "notes": list(summary.notes),
     }
-    asset = await in_thread(artifacts.put_artifact, "library", prepared_key, [blob.getvalue()])
-    about = json.dumps({"digest": asset.digest, "summary": facts}).encode()
+    about = json.dumps({"digest": blob.digest, "summary": facts}).encode()
     await in_thread(artifacts.put_artifact, "prepared", prepared_key, [about])
-    return Prepared(asset.digest, artifacts, prepared_key, facts, engine.name)
+    return Prepared(blob, facts, engine.name)
 
 
 def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
@@ -176,18 +171,19 @@ def _load(artifacts: ArtifactStore, key: str) -> Prepared | None:
         return None
     facts = json.loads(about)
     path = artifacts.artifact_path("library", key)
-    return Prepared(facts["digest"], artifacts, key, facts["summary"]) if path.is_file() else None
+    return Prepared(KeptBlob(facts["digest"], artifacts, "library", key), facts["summary"]) if path.is_file() else None
 
 
-def speech_packets(speech: np.ndarray | None) -> list[tuple[media_pb2.AudioChunk, list[memoryview]]]:
+def speech_blocks(speech: Rows) -> Iterator[np.ndarray]:
+    """The speech, some seconds at a time."""
+    for start in range(0, len(speech), _SPEECH_BLOCK):
+        yield np.asarray(speech[start : start + _SPEECH_BLOCK])
+
+
+def speech_packets(speech: Rows | None) -> Iterator[tuple[media_pb2.AudioChunk, list[memoryview]]]:
     """The speech in messages."""
-    if speech is None:
-        return []
-    starts = range(0, len(speech), _SPEECH_BLOCK)
-    return [
-        from_samples(sequence, speech[start : start + _SPEECH_BLOCK], SPEECH_RATE, start)
-        for sequence, start in enumerate(starts)
-    ]
+    for sequence, block in enumerate(() if speech is None else speech_blocks(speech)):
+        yield from_samples(sequence, block, SPEECH_RATE, sequence * _SPEECH_BLOCK)
 
 
 async def _crop_batches(

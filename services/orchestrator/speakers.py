@@ -12,6 +12,7 @@ from services.orchestrator.faces import find_shots
 from services.orchestrator.persons import Person, cover
 from services.orchestrator.source import SPEECH_RATE, speech_packets
 from services.orchestrator.stages import Metadata, Stages
+from services.runtime.blobs import Rows
 from services.runtime.convert import from_fraction, from_mesh
 from services.runtime.streams import in_thread
 from services.runtime.wire import Packet
@@ -62,7 +63,7 @@ async def find_voice_fits(
     key: str,
     analysis: Analysis,
     persons: Sequence[Person],
-    speech: np.ndarray,
+    speech: Rows,
     metadata: Metadata,
 ) -> list[VoiceFit]:
     """What the lipsync engine says of every person in every shot; asked now unless it was before.
@@ -81,7 +82,7 @@ async def find_voice_fits(
 
 
 async def _match(
-    stages: Stages, analysis: Analysis, persons: Sequence[Person], speech: np.ndarray, metadata: Metadata
+    stages: Stages, analysis: Analysis, persons: Sequence[Person], speech: Rows, metadata: Metadata
 ) -> list[VoiceFit]:
     shots = find_shots(analysis.faces)
     mouths = [(person, shot) for person in persons for shot in range(len(shots))]

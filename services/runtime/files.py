@@ -35,16 +35,16 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
 
 @contextmanager
-def refuse_full_disk() -> Iterator[None]:
+def refuse_full_disk(disk: str = "The store's disk") -> Iterator[None]:
     """Turns "no space left", of the system or of FFmpeg, into DISK_FULL, and a disk that went away into its like."""
     try:
         yield
     except OSError as error:
         if error.errno in _GONE:
-            raise Refusal("SERVICE_UNAVAILABLE", f"The store's disk cannot be reached: {error.strerror}.") from error
+            raise Refusal("SERVICE_UNAVAILABLE", f"{disk} cannot be reached: {error.strerror}.") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Refusal("DISK_FULL", "The store's disk is full: free some space, then try again.") from error
+        raise Refusal("DISK_FULL", f"{disk} is full: free some space, then try again.") from error
 
 
 def publish_file(path: Path, target: Path) -> None:

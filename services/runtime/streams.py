@@ -5,10 +5,11 @@ import contextlib
 import hashlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 from services.runtime import metrics, tracing
+from services.runtime.blobs import PIECE_BYTES, Blob, Spool
 from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import from_engine_info
 from services.runtime.engine import EngineInfo
@@ -22,7 +23,6 @@ Result = TypeVar("Result")
 
 CREDITS = 3  # one batch at work, one waiting, one on its way
 MAX_BATCH_ITEMS = 64
-BLOB_CHUNK_BYTES = 4 * 1024 * 1024
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 
 
@@ -64,27 +64,33 @@ class ServerStream:
             while self._waiting:
                 self._leave()
 
-    async def read_blobs(self, kind: str, digests: Sequence[str]) -> dict[str, bytes]:
-        """The blobs asked for, whole and checked, sent in messages of `kind` before anything else."""
-        pieces: dict[str, bytearray] = {digest: bytearray() for digest in digests}
+    async def read_blobs(self, kind: str, digests: Sequence[str]) -> dict[str, Blob]:
+        """The blobs asked for, whole and checked, sent in messages of `kind` before anything else.
+
+        They lie in temporary files. Raises Refusal DISK_FULL too.
+        """
         missing = set(digests)
+        spools = {digest: Spool() for digest in missing}
+        hashes = {digest: hashlib.sha256() for digest in missing}
         while missing:
             packet = await self._next()
             if packet is None or packet.message.WhichOneof("message") != kind:
                 raise Refusal("OUT_OF_ORDER", f"{kind} must bring {', '.join(sorted(missing))} first")
             chunk = getattr(packet.message, kind)
-            if chunk.digest not in missing or chunk.offset != len(pieces[chunk.digest]):
+            if chunk.digest not in missing or chunk.offset != spools[chunk.digest].size:
                 raise Refusal("OUT_OF_ORDER", f"a piece of blob {chunk.digest} at byte {chunk.offset} was not due")
-            if chunk.total_bytes > MAX_BLOB_BYTES or len(pieces[chunk.digest]) + len(packet.data) > chunk.total_bytes:
+            spool, hashed = spools[chunk.digest], hashes[chunk.digest]
+            if chunk.total_bytes > MAX_BLOB_BYTES or spool.size + len(packet.data) > chunk.total_bytes:
                 raise Refusal(
                     "BATCH_TOO_LARGE", f"blob {chunk.digest} is above {MAX_BLOB_BYTES} bytes or what it announced"
                 )
-            pieces[chunk.digest] += packet.data
-            if len(pieces[chunk.digest]) == chunk.total_bytes:
-                if hashlib.sha256(pieces[chunk.digest]).hexdigest() != chunk.digest:
+            await in_thread(spool.append, packet.data)
+            await in_thread(hashed.update, packet.data)
+            if spool.size == chunk.total_bytes:
+                if hashed.hexdigest() != chunk.digest:
                     raise Refusal("CHECKSUM_MISMATCH", f"blob {chunk.digest} arrived altered")
                 missing.remove(chunk.digest)
-        return {digest: bytes(piece) for digest, piece in pieces.items()}
+        return dict(spools)
 
     def answered(self, items: int, failed: int = 0) -> None:
         """Counts a batch that was answered."""
@@ -199,9 +205,9 @@ def split_refused(answers: Sequence[Result | Refusal], sequence: int) -> tuple[l
     return results, errors
 
 
-def blob_chunks(blob: bytes) -> Iterator[tuple[media_pb2.BlobChunk, list[memoryview]]]:
+async def blob_chunks(blob: Blob) -> AsyncIterator[tuple[media_pb2.BlobChunk, list[bytes]]]:
     """The pieces of a blob, each without its data, and the data's buffers."""
-    digest = hashlib.sha256(blob).hexdigest()
-    for offset in range(0, max(len(blob), 1), BLOB_CHUNK_BYTES):
-        chunk = media_pb2.BlobChunk(digest=digest, total_bytes=len(blob), offset=offset)
-        yield chunk, [memoryview(blob)[offset : offset + BLOB_CHUNK_BYTES]]
+    digest = await in_thread(blob.hash)
+    for offset in range(0, max(blob.size, 1), PIECE_BYTES):
+        chunk = media_pb2.BlobChunk(digest=digest, total_bytes=blob.size, offset=offset)
+        yield chunk, [await in_thread(blob.read, offset, PIECE_BYTES)]

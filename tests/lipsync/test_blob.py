@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.lipsync.engines.rewrite import blob
+from services.runtime.blobs import Spool
 from services.runtime.refusal import Refusal
 
 arrays = st.dictionaries(
@@ -32,24 +33,28 @@ def test_arrays_come_back(forms: dict, kind: str) -> None:
         assert unpacked[name].dtype == array.dtype
 
 
+def content_of(packed: Spool) -> bytes:
+    return packed.read(0, packed.size)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_damage_is_noticed(data: st.DataObject) -> None:
-    packed = blob.pack("plan", {"wanted": np.arange(20.0)})
+    packed = content_of(blob.pack("plan", {"wanted": np.arange(20.0)}))
     place = data.draw(st.integers(0, len(packed) - 1))
     flipped = bytearray(packed)
     flipped[place] ^= 1 << data.draw(st.integers(0, 7))
     for damaged in (bytes(flipped), packed[:place], packed + b"\0"):
         with pytest.raises(Refusal) as refused:
-            blob.unpack("plan", damaged)
+            blob.unpack("plan", Spool.of(damaged))
         assert refused.value.reason == "BLOB_UNUSABLE"
 
 
-def forge(table: object, payload: bytes = b"") -> bytes:
+def forge(table: object, payload: bytes = b"") -> Spool:
     """A plan with a right digest and any table."""
     content = json.dumps(table).encode()
     digest = hashlib.sha256(struct.pack("<I", len(content)) + content + payload).digest()
-    return struct.pack("<8sHH32sI", blob.MAGIC, blob.VERSION, 2, digest, len(content)) + content + payload
+    return Spool.of(struct.pack("<8sHH32sI", blob.MAGIC, blob.VERSION, 2, digest, len(content)), content, payload)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_a_plan_is_no_prepared_source() -> None:
 
 
 def test_an_older_version_is_told_by_number() -> None:
-    packed = bytearray(blob.pack("plan", {}))
+    packed = bytearray(content_of(blob.pack("plan", {})))
     packed[8] = 200
     with pytest.raises(Refusal, match="format 200"):
-        blob.unpack("plan", bytes(packed))
+        blob.unpack("plan", Spool.of(packed))

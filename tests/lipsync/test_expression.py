@@ -12,6 +12,7 @@ from services.lipsync.engines.rewrite import RewriteEngine, blob, voice
 from services.lipsync.engines.rewrite.fit import Range
 from services.lipsync.engines.rewrite.shape import MEASURES, Measure
 from services.lipsync.engines.rewrite.wish import press_lips, smooth_over_time
+from services.runtime.blobs import Blob
 from services.runtime.faces import Crop
 from services.runtime.refusal import Refusal
 
@@ -27,10 +28,10 @@ class Job:
     """A source learned, and frames of it that are to say something new."""
 
     engine: RewriteEngine
-    prepared: bytes
+    prepared: Blob
     targets: list[Crop]
 
-    def plan(self, expression: Expression) -> bytes:
+    def plan(self, expression: Expression) -> Blob:
         planning = self.engine.open_planning(self.prepared, len(self.targets), Fraction(1, RATE), expression)
         planning.add_speech(speak(SECONDS, seed=3)[0])
         planning.add_track([TrackPoint(crop.frame, crop.frame, crop.frame, crop.landmarks) for crop in self.targets])
@@ -38,7 +39,7 @@ class Job:
 
     def wanted(self, expression: Expression) -> np.ndarray:
         """Openings (n,)."""
-        return blob.unpack("plan", self.plan(expression))["wanted"][:, Measure.OPENING]
+        return np.asarray(blob.unpack("plan", self.plan(expression))["wanted"])[:, Measure.OPENING]
 
     def sync(self, expression: Expression, every: int = 1) -> list[Crop]:
         rendering = self.engine.open_rendering(self.prepared, self.plan(expression), expression)

@@ -14,6 +14,7 @@ from examples.demo import speak
 from services.lipsync.engines import SPEECH_RATE, Expression, Rendering, load_engine
 from services.lipsync.engines.rewrite import RewriteEngine, blob
 from services.lipsync.servicer import LipsyncServicer
+from services.runtime.blobs import PIECE_BYTES, Blob, Spool
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, from_fraction, from_mesh, from_samples, to_crops
 from services.runtime.engine import Caller
@@ -144,8 +145,9 @@ async def prepare(stub: Any, packets: Sequence[Packet], opening: Packet | None =
 
 async def plan(stub: Any, prepared: bytes, packets: Sequence[Packet], opening: Packet | None = None) -> bytes:
     async with ClientStream(stub.Plan, opening or plan_open(prepared), (), STALL) as stream:
-        for chunk, payload in blob_chunks(prepared) if stream.opened.missing else ():
-            await stream.send(Packet(pb.PlanRequest(prepared=chunk), payload))
+        if stream.opened.missing:
+            async for chunk, payload in blob_chunks(Spool.of(prepared)):
+                await stream.send(Packet(pb.PlanRequest(prepared=chunk), payload))
         answers = [answer async for answer in stream.exchange(as_stream(packets))]
     return b"".join(bytes(answer.data) for answer in answers if is_packet(answer, "plan"))
 
@@ -158,8 +160,8 @@ async def sync(
         asked = list(stream.opened.missing)
         if missing is not None:
             missing += asked
-        for content in (prepared, plan):
-            for chunk, payload in blob_chunks(content) if digest_of(content) in asked else ():
+        for content in (content for content in (prepared, plan) if digest_of(content) in asked):
+            async for chunk, payload in blob_chunks(Spool.of(content)):
                 await stream.send(Packet(pb.SyncRequest(blob=chunk), payload))
         return [answer async for answer in stream.exchange(as_stream(packets))]
 
@@ -530,9 +532,9 @@ def test_blobs_that_cannot_be_used_are_refused(
 def test_a_plan_for_another_source_is_refused(engine: RewriteEngine, made: Made, crops: list[Crop]) -> None:
     async def call(stub: Any, _: Any) -> None:
         faceless, _summary = await prepare(stub, [])
-        arrays = dict(blob.unpack("plan", made.plan))
-        arrays["candidates"] = np.full(FRAMES, 3, np.int32)  # a mouth that the other source does not have
-        other = blob.pack("plan", arrays)
+        mouths = {"candidates": np.full(FRAMES, 3, np.int32)}  # of which the other source does not have the last
+        packed = blob.pack("plan", blob.unpack("plan", Spool.of(made.plan)) | mouths)
+        other = packed.read(0, packed.size)
         await is_refused(errors.BlobUnusable, sync(stub, faceless, other, crops_of(pb.SyncRequest, crops[:1])))
 
     use(engine, call)
@@ -541,10 +543,10 @@ def test_a_plan_for_another_source_is_refused(engine: RewriteEngine, made: Made,
 def pieces(content: bytes, **fields: Any) -> list[Packet]:
     """A blob's message with fields set to something else."""
     packets = []
-    for chunk, payload in blob_chunks(content):
-        for name, value in fields.items():
-            setattr(chunk, name, value)
-        packets.append(Packet(pb.SyncRequest(blob=chunk), payload))
+    for offset in range(0, len(content), PIECE_BYTES):
+        whole = {"digest": digest_of(content), "total_bytes": len(content), "offset": offset}
+        chunk = media_pb2.BlobChunk(**(whole | fields))
+        packets.append(Packet(pb.SyncRequest(blob=chunk), [content[offset : offset + PIECE_BYTES]]))
     return packets
 
 
@@ -556,7 +558,7 @@ def pieces(content: bytes, **fields: Any) -> list[Packet]:
         (lambda content: pieces(content, total_bytes=10), errors.BatchTooLarge),
         (lambda content: pieces(content, total_bytes=2**40), errors.BatchTooLarge),
         (
-            lambda content: [Packet(packet.message, [damaged(content)]) for packet in pieces(content)],
+            lambda content: [Packet(packet.message, [damaged(bytes(packet.data))]) for packet in pieces(content)],
             errors.ChecksumMismatch,
         ),
         (lambda content: [], errors.OutOfOrder),
@@ -595,7 +597,7 @@ class Counting:
     def __init__(self, engine: RewriteEngine) -> None:
         self.info, self._engine, self.crops = engine.info, engine, 0
 
-    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression) -> "Counting":
+    def open_rendering(self, prepared: Blob, plan: Blob, expression: Expression) -> "Counting":
         self._rendering: Rendering = self._engine.open_rendering(prepared, plan, expression)
         return self
 
@@ -618,7 +620,7 @@ def test_a_client_that_goes_away_stops_its_work_and_nobody_else(
     async def call(stub: Any, served: Any) -> None:
         async with ClientStream(stub.Sync, sync_open(made.prepared, made.plan), (), STALL) as stream:
             for content in (made.prepared, made.plan):
-                for chunk, payload in blob_chunks(content):
+                async for chunk, payload in blob_chunks(Spool.of(content)):
                     await stream.send(Packet(pb.SyncRequest(blob=chunk), payload))
             async for _ in stream.exchange(as_stream(endless())):
                 break

@@ -15,6 +15,7 @@ from services.lipsync.engines.wav2lip.face import find_box, make_mask, smooth_bo
 from services.lipsync.engines.wav2lip.mel import make_mel, place_windows
 from services.runtime.backends import BackendConfig
 from services.runtime.batching import Batcher
+from services.runtime.blobs import Blob, Spool
 from services.runtime.engine import EngineInfo
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.refusal import Refusal
@@ -90,7 +91,7 @@ def crops() -> list[Crop]:
     return [face_crop(frame) for frame in range(8)]
 
 
-def plan(engine: Wav2LipEngine, crops: Sequence[Crop], speech: np.ndarray) -> tuple[bytes, bytes]:
+def plan(engine: Wav2LipEngine, crops: Sequence[Crop], speech: np.ndarray) -> tuple[Blob, Blob]:
     prepared = prepare(engine, crops)
     planning = engine.open_planning(prepared, len(crops), TIME_BASE)
     planning.add_speech(speech)
@@ -98,7 +99,7 @@ def plan(engine: Wav2LipEngine, crops: Sequence[Crop], speech: np.ndarray) -> tu
     return prepared, planning.finish()
 
 
-def prepare(engine: Wav2LipEngine, crops: Sequence[Crop]) -> bytes:
+def prepare(engine: Wav2LipEngine, crops: Sequence[Crop]) -> Blob:
     preparation = engine.open_preparation(PrepareSettings(TIME_BASE, 1.0))
     preparation.add_crops(crops)
     return preparation.finish().blob
@@ -187,7 +188,7 @@ def test_blobs_of_another_engine_are_refused_both_ways(engine: Wav2LipEngine, cr
         lambda: engine.open_planning(theirs, 8, TIME_BASE),
         lambda: engine.open_rendering(prepared, prepared),
         lambda: engine.open_rendering(planned, planned),
-        lambda: engine.open_rendering(prepared, planned[:-9]),
+        lambda: engine.open_rendering(prepared, Spool.of(planned.read(0, planned.size - 9))),
         lambda: rewrite.open_planning(prepared, 8, TIME_BASE),
     ):
         with pytest.raises(Refusal) as refusal:

@@ -88,7 +88,7 @@ def test_a_face_too_small_for_the_view_is_found_part_by_part(truth: np.ndarray, 
     analysis = look_at([draw([small])] * 14, tmp_path)
     assert np.array_equal(analysis.faces.frame, np.arange(14))
     assert len(np.unique(analysis.faces.track)) == 1
-    off = np.linalg.norm(analysis.meshes[3, :, :2] - expect(truth, small), axis=1)
+    off = np.linalg.norm(analysis.meshes[3][:, :2] - expect(truth, small), axis=1)
     assert off.mean() < 2
 
 
@@ -132,12 +132,12 @@ def test_only_the_shot_that_shows_too_little_is_looked_at_again(truth: np.ndarra
     assert set(analysis.descriptions) == by_shot[0] | by_shot[1]
     for frame, face in ((2, large), (12, small)):
         (row,) = np.flatnonzero(analysis.faces.frame == frame)
-        off = np.linalg.norm(analysis.meshes[row, :, :2] - expect(truth, face), axis=1)
+        off = np.linalg.norm(analysis.meshes[row][:, :2] - expect(truth, face), axis=1)
         assert off.mean() < 3
 
 
 def test_meshes_are_as_fine_as_the_frame(truth: np.ndarray, tmp_path: Path) -> None:
     face = (1000, 500, 180)  # 45 pixels of the view
     analysis = look_at([draw([face])] * 3, tmp_path)
-    off = np.linalg.norm(analysis.meshes[:, :, :2] - expect(truth, face), axis=2)
+    off = np.linalg.norm(np.asarray(analysis.meshes)[:, :, :2] - expect(truth, face), axis=2)
     assert off.mean() < 2  # by the view alone: 3

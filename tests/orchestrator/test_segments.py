@@ -1,7 +1,6 @@
 """Segments come out alike whoever renders them, whatever was rendered before: real stages, a person drawn by us."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -135,7 +134,7 @@ async def plan_job(stages: Stages, person: Person, sync_mode: SyncMode, options:
         source=person.digest,
         pts=analysis.pts,
         time_base=analysis.time_base,
-        mouths=[Mouth(track, prepared, hashlib.sha256(plan).hexdigest(), plan)],
+        mouths=[Mouth(track, prepared, plan)],
         timeline=timeline,
         encode=EncodeSettings(analysis.format, timeline.frame_rate, options.crf, "ultrafast"),
         restorer_strength=options.restorer_strength,

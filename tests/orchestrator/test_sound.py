@@ -67,9 +67,9 @@ def test_a_speech_placed_later_has_silence_around_it(tmp_path: Path) -> None:
     assert place_speech(store, "a", speech, 0.0, 60) is not speech
     assert (place_speech(store, "a", speech, 0.0, 60) == speech[:60]).all()
     placed = place_speech(store, "a", speech, 50 / SPEECH_RATE, 200)
-    assert (placed == np.concatenate([np.zeros(50), speech, np.zeros(50)])).all()
-    assert (place_speech(store, "a", speech, 150 / SPEECH_RATE, 200)[150:] == speech[:50]).all()
-    assert not place_speech(store, "a", speech, 9.0, 200).any()
+    assert (np.asarray(placed) == np.concatenate([np.zeros(50), speech, np.zeros(50)])).all()
+    assert (np.asarray(place_speech(store, "a", placed, 100 / SPEECH_RATE, 200)[150:]) == speech[:50]).all()
+    assert not np.asarray(place_speech(store, "a", speech, 9.0, 200)).any()
 
 
 def test_a_sound_repeats_as_loud_as_asked_until_the_result_ends() -> None:

@@ -1,6 +1,6 @@
 """Lipsync engines: face crops and speech in, face crops whose lips say it out.
 
-An engine works in three steps that share nothing but the bytes they hand on: prepare (once per source), plan (once per
+An engine works in three steps that share nothing but the blobs they hand on: prepare (once per source), plan (once per
 job), render (any run of output frames, alike whoever does it). Speech is 16000 Hz mono float32 throughout.
 """
 
@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from services.lipsync.config import LipsyncConfig
+from services.runtime.blobs import Blob
 from services.runtime.config import ConfigError
 from services.runtime.engine import ANYBODY, Caller, EngineInfo, split_names
 from services.runtime.faces import Crop
@@ -30,7 +31,7 @@ class PrepareSettings:
 class Prepared:
     """What was learned from a source. `blob` is versioned by its engine and at most 64 MiB."""
 
-    blob: bytes
+    blob: Blob
     candidates: int  # mouths kept
     fitted: bool  # the source's own speech taught the engine this person's mouth
     fit_correlation: float  # on a part kept out of the fit; 0 when not fitted
@@ -106,7 +107,7 @@ class Planning(Protocol):
 
     def add_track(self, points: Sequence[TrackPoint]) -> None: ...
 
-    def finish(self) -> bytes:
+    def finish(self) -> Blob:
         """The plan, versioned by its engine."""
         ...
 
@@ -141,10 +142,10 @@ class Engine(Protocol):
     def open_preparation(self, settings: PrepareSettings) -> Preparation: ...
 
     def open_planning(
-        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+        self, prepared: Blob, frame_count: int, time_base: Fraction, expression: Expression = USUAL
     ) -> Planning: ...
 
-    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering: ...
+    def open_rendering(self, prepared: Blob, plan: Blob, expression: Expression = USUAL) -> Rendering: ...
 
     def open_matching(self, time_base: Fraction) -> Matching:
         """`time_base`: unit of the mouths' pts, seconds."""

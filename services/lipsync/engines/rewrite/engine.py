@@ -30,6 +30,7 @@ from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_in
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
 from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
 from services.lipsync.engines.rewrite.wish import limit_opening, wish_shapes
+from services.runtime.blobs import Blob
 from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal, attempt
@@ -53,12 +54,12 @@ class RewriteEngine:
         return RewritePreparation(settings)
 
     def open_planning(
-        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+        self, prepared: Blob, frame_count: int, time_base: Fraction, expression: Expression = USUAL
     ) -> Planning:
         library, fit = read_prepared(prepared)
         return RewritePlanning(library, fit, frame_count, time_base, expression)
 
-    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering:
+    def open_rendering(self, prepared: Blob, plan: Blob, expression: Expression = USUAL) -> Rendering:
         library, fit = read_prepared(prepared)
         return RewriteRendering(library, fit, plan, expression.padding)
 
@@ -66,7 +67,7 @@ class RewriteEngine:
         return RewriteMatching(time_base)
 
 
-def read_prepared(prepared: bytes) -> tuple[Library, PersonFit]:
+def read_prepared(prepared: Blob) -> tuple[Library, PersonFit]:
     arrays = blob.unpack("prepared", prepared)
     return read_library(arrays), read_fit(arrays)
 
@@ -139,7 +140,7 @@ class RewritePlanning:
             faces[visible] = np.concatenate([shape.measure_shapes(meshes), shape.measure_poses(meshes)], axis=1)
         self._faces.append(faces)
 
-    def finish(self) -> bytes:
+    def finish(self) -> Blob:
         check_track(len(self._times), self._frame_count)
         faces = np.concatenate(self._faces) if self._faces else np.zeros((0, shape.MEASURES + 4))
         own, poses = faces[:, : shape.MEASURES], faces[:, shape.MEASURES :]
@@ -165,7 +166,7 @@ class RewritePlanning:
 
 
 class RewriteRendering:
-    def __init__(self, library: Library, fit: PersonFit, plan: bytes, padding: float) -> None:
+    def __init__(self, library: Library, fit: PersonFit, plan: Blob, padding: float) -> None:
         self._library, self._fit, self._padding = library, fit, padding
         arrays = blob.unpack("plan", plan)
         self._candidates = blob.require("plan", arrays, "candidates", "<i4", None)

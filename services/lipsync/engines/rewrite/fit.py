@@ -11,6 +11,7 @@ import numpy as np
 
 from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.shape import Measure
+from services.runtime.blobs import Rows
 
 MAX_OFFSET = 0.2  # seconds
 _OFFSET_STEP = 0.01  # seconds
@@ -88,7 +89,7 @@ class PersonFit:
         }
 
 
-def read_fit(arrays: Mapping[str, np.ndarray]) -> PersonFit:
+def read_fit(arrays: Mapping[str, Rows]) -> PersonFit:
     """Raises Refusal BLOB_UNUSABLE for arrays that make no fit."""
     span = blob.require("prepared", arrays, "fit_span", "<f8", shape.MEASURES)
     if (span <= 0).any():

@@ -1,7 +1,7 @@
 """The mouths a person was filmed with: candidates for every output frame, compressed so that the eye sees no loss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,7 +15,9 @@ from services.lipsync.engines.rewrite.occlusion import (
     read_colours,
     read_looks,
 )
+from services.runtime.blobs import Rows, Spool, StoredArray
 from services.runtime.faces import LANDMARK_COUNT, Crop
+from services.runtime.frames import view_bytes
 
 MAX_CANDIDATES = 2000
 MAX_PICTURE_BYTES = 52 * 2**20  # leaves the blob room for meshes under its 64 MiB
@@ -26,6 +28,7 @@ _JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
 _JPEG_OPTIONS += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # lips are all colour
 MARGIN = 0.15  # around the lower face, in eye distances
 _MESH_UNIT = 1 / 32  # pixels per step of a stored mesh
+_MESH_BYTES = LANDMARK_COUNT * 3 * 2
 # Cells of equal worth when mouths must be thinned out: yaw and pitch in degrees, then opening, width, lower lip.
 _CELL = np.array([6.0, 6.0, 0.025, 0.03, 0.04])
 _SPARE = 400  # candidates held above the limit before thinning out
@@ -35,11 +38,11 @@ _KEPT = np.concatenate([[5, 50, 280, 93, 323, 132, 361, 58, 288], shape.JAW])
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One mouth. `picture`: JPEG of the lower face; `mesh`: (468, 3) in that picture's pixels, may reach outside."""
+    """What is known of one mouth. `start`: where its mesh, and its picture of `size` bytes after it, lie in a spool."""
 
     source_frame: int
-    picture: np.ndarray
-    mesh: np.ndarray
+    start: int
+    size: int
     measures: np.ndarray
     pose: np.ndarray
     sharpness: float
@@ -49,16 +52,19 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """n candidates in order of their source frames, and how their lower face looks when nothing hides it."""
+    """n candidates in order of their source frames, and how their lower face looks when nothing hides it.
+
+    What there is much of stays in its file.
+    """
 
     source_frames: np.ndarray  # (n,) int64
-    meshes: np.ndarray  # (n, 468, 3) int16, steps of 1/32 pixel of the picture
+    meshes: Rows  # (n, 468, 3) int16, steps of 1/32 pixel of the picture, whose bounds they may be outside of
     measures: np.ndarray  # (n, measures) float32
     poses: np.ndarray  # (n, 4) float32, as shape.measure_poses
     sharpness: np.ndarray  # (n,) float32
     lights: np.ndarray  # (n, 3) float32
     ends: np.ndarray  # (n,) int64, where each picture ends in `pictures`
-    pictures: np.ndarray  # uint8, JPEG after JPEG
+    pictures: Rows  # uint8, JPEG after JPEG
     looks: Looks = NOTHING
 
     def __len__(self) -> int:
@@ -70,7 +76,7 @@ class Library:
     def read_picture(self, index: int) -> np.ndarray | None:
         """(height, width, 3) RGB, None when it cannot be decoded."""
         start = int(self.ends[index - 1]) if index else 0
-        encoded = self.pictures[start : int(self.ends[index])]
+        encoded = np.asarray(self.pictures[start : int(self.ends[index])])
         size = _read_jpeg_size(encoded)
         if size is None or max(size) > MAX_SIDE:
             return None
@@ -80,24 +86,24 @@ class Library:
             return None
         return decoded if decoded is not None and decoded.shape[:2] == size else None
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
+    def to_arrays(self) -> dict[str, Rows]:
         own = (name for name in self.__slots__ if name != "looks")
         return {f"library_{name}": getattr(self, name) for name in own} | self.looks.to_arrays()
 
 
-def read_library(arrays: Mapping[str, np.ndarray]) -> Library:
+def read_library(arrays: Mapping[str, Rows]) -> Library:
     """Raises Refusal BLOB_UNUSABLE for arrays that make no library."""
     frames = blob.require("prepared", arrays, "library_source_frames", "<i8", None)
     n = len(frames)
     library = Library(
         frames,
-        blob.require("prepared", arrays, "library_meshes", "<i2", n, LANDMARK_COUNT, 3),
+        blob.require_rows("prepared", arrays, "library_meshes", "<i2", n, LANDMARK_COUNT, 3),
         blob.require("prepared", arrays, "library_measures", "<f4", n, shape.MEASURES),
         blob.require("prepared", arrays, "library_poses", "<f4", n, 4),
         blob.require("prepared", arrays, "library_sharpness", "<f4", n),
         blob.require("prepared", arrays, "library_lights", "<f4", n, 3),
         blob.require("prepared", arrays, "library_ends", "<i8", n),
-        blob.require("prepared", arrays, "library_pictures", "|u1", None),
+        blob.require_rows("prepared", arrays, "library_pictures", "|u1", None),
         read_looks(arrays),
     )
     bounds = np.concatenate([[0], library.ends, [len(library.pictures)]])
@@ -107,39 +113,45 @@ def read_library(arrays: Mapping[str, np.ndarray]) -> Library:
 
 
 class LibraryBuilder:
-    """Takes crops as they come and keeps the best; memory does not grow with their number."""
+    """Takes crops as they come and keeps the best; meshes and pictures in a file, so that memory hardly grows."""
 
     def __init__(self, max_candidates: int = MAX_CANDIDATES, max_picture_bytes: int = MAX_PICTURE_BYTES) -> None:
         self._max_candidates = max_candidates
         self._max_bytes = max_picture_bytes
         self._candidates: list[Candidate] = []
-        self._bytes = 0
+        self._spool = Spool()
 
     def add(self, crops: Sequence[Crop], measures: np.ndarray, poses: np.ndarray) -> None:
         """`measures` (n, measures) and `poses` (n, 4) of the crops' meshes."""
         for crop, crop_measures, pose in zip(crops, measures, poses, strict=True):
-            candidate = make_candidate(crop, crop_measures, pose)
-            if candidate is not None:
+            made = make_candidate(crop, crop_measures, pose, self._spool.size)
+            if made is not None:
+                candidate, mesh, picture = made
                 self._candidates.append(candidate)
-                self._bytes += len(candidate.picture)
-        if len(self._candidates) > self._max_candidates + _SPARE or self._bytes > 1.25 * self._max_bytes:
+                self._spool.append(view_bytes(mesh))
+                self._spool.append(view_bytes(picture))
+        count = len(self._candidates)
+        if count > self._max_candidates + _SPARE or self._spool.size - count * _MESH_BYTES > 1.25 * self._max_bytes:
             self._thin_out()
 
     def finish(self) -> Library:
-        """Of all that was added; the builder is empty after it, for the pictures are not to be held twice."""
+        """Of all that was added; the builder is empty after it."""
         looks = self._drop_hidden()
-        self._thin_out()
-        kept, self._candidates = sorted(self._candidates, key=lambda candidate: candidate.source_frame), []
-        meshes = np.array([candidate.mesh for candidate in kept], np.float32).reshape(-1, LANDMARK_COUNT, 3)
+        kept = sorted(self._select(), key=lambda candidate: candidate.source_frame)
+        meshes, pictures, spool = Spool(), Spool(), self._spool
+        for candidate in kept:
+            meshes.append(spool.read(candidate.start, _MESH_BYTES))
+            pictures.append(spool.read(candidate.start + _MESH_BYTES, candidate.size))
+        self._candidates, self._spool = [], Spool()
         return Library(
             np.array([candidate.source_frame for candidate in kept], np.int64),
-            np.clip(np.rint(meshes / _MESH_UNIT), -32768, 32767).astype(np.int16),
+            StoredArray(meshes, "<i2", (len(kept), LANDMARK_COUNT, 3)),
             np.array([candidate.measures for candidate in kept], np.float32).reshape(-1, shape.MEASURES),
             np.array([candidate.pose for candidate in kept], np.float32).reshape(-1, 4),
             np.array([candidate.sharpness for candidate in kept], np.float32),
             np.array([candidate.light for candidate in kept], np.float32).reshape(-1, 3),
-            np.cumsum([len(candidate.picture) for candidate in kept], dtype=np.int64),
-            np.concatenate([np.zeros(0, np.uint8), *(candidate.picture for candidate in kept)]),
+            np.cumsum([candidate.size for candidate in kept], dtype=np.int64),
+            StoredArray(pictures, "|u1", (pictures.size,)),
             looks,
         )
 
@@ -157,11 +169,17 @@ class LibraryBuilder:
         return looks
 
     def _thin_out(self) -> None:
+        """Into a new file: there is no room for what nobody needs."""
+        spool, self._spool = self._spool, Spool()
+        kept, self._candidates = self._select(), []
+        for candidate in kept:
+            self._candidates.append(replace(candidate, start=self._spool.size))
+            self._spool.append(spool.read(candidate.start, _MESH_BYTES + candidate.size))
+
+    def _select(self) -> list[Candidate]:
         if not self._candidates:
-            return
-        kept = select(self._candidates, self._max_candidates, self._max_bytes)
-        self._candidates = [self._candidates[place] for place in kept]
-        self._bytes = sum(len(candidate.picture) for candidate in self._candidates)
+            return []
+        return [self._candidates[place] for place in select(self._candidates, self._max_candidates, self._max_bytes)]
 
 
 def select(candidates: Sequence[Candidate], most: int, most_bytes: int) -> list[int]:
@@ -178,12 +196,14 @@ def select(candidates: Sequence[Candidate], most: int, most_bytes: int) -> list[
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order)) - first_of_cell
     best_first = np.lexsort((-sharpness, rank))[:most]
-    sizes = np.array([len(candidates[place].picture) for place in best_first])
+    sizes = np.array([candidates[place].size for place in best_first])
     return sorted(int(place) for place in best_first[np.cumsum(sizes) <= most_bytes])
 
 
-def make_candidate(crop: Crop, measures: np.ndarray, pose: np.ndarray) -> Candidate | None:
-    """None for a face turned too far away, or whose mouth the picture cuts off."""
+def make_candidate(
+    crop: Crop, measures: np.ndarray, pose: np.ndarray, start: int
+) -> tuple[Candidate, np.ndarray, np.ndarray] | None:
+    """The mouth, its mesh as a library has it, and its picture; None for a face turned too far away or cut off."""
     mesh = crop.landmarks
     if mesh is None or (np.abs(pose[:2]) > MAX_TURN).any():
         return None
@@ -196,13 +216,15 @@ def make_candidate(crop: Crop, measures: np.ndarray, pose: np.ndarray) -> Candid
     high = np.ceil(np.minimum(mesh[_KEPT, :2].max(axis=0) + margin, (width, height))).astype(int)
     picture = np.ascontiguousarray(crop.pixels[low[1] : high[1], low[0] : high[0], :3])
     encoded = cv2.imencode(".jpg", picture[..., ::-1], _JPEG_OPTIONS)[1].reshape(-1)
-    shifted = mesh - np.array([low[0], low[1], 0], np.float32)
+    shifted = np.float32(mesh - np.array([low[0], low[1], 0], np.float32))
     mouth_low = np.floor(lips.min(axis=0)).astype(int) - low
     mouth_high = np.ceil(lips.max(axis=0)).astype(int) - low + 1
     mouth = cv2.cvtColor(picture[mouth_low[1] : mouth_high[1], mouth_low[0] : mouth_high[0]], cv2.COLOR_RGB2GRAY)
     sharpness = float(cv2.Laplacian(mouth, cv2.CV_32F).std() / (mouth.mean() + 10))
     colours = read_colours(crop.pixels, mesh)
-    return Candidate(crop.frame, encoded, shifted, measures, pose, sharpness, picture.mean(axis=(0, 1)), colours)
+    light = picture.mean(axis=(0, 1))
+    candidate = Candidate(crop.frame, start, len(encoded), measures, pose, sharpness, light, colours)
+    return candidate, np.clip(np.rint(shifted / _MESH_UNIT), -32768, 32767).astype("<i2"), encoded
 
 
 def _read_jpeg_size(encoded: np.ndarray) -> tuple[int, int] | None:

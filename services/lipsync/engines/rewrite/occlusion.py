@@ -14,6 +14,7 @@ import numpy as np
 
 from services.lipsync.engines.rewrite import blob, shape
 from services.lipsync.engines.rewrite.masks import LOWER_INNER_LIP, UPPER_INNER_LIP
+from services.runtime.blobs import Rows
 
 # Between the eyes, down the nose and on the cheekbones: what is hidden last.
 _REFERENCE = np.array([6, 197, 195, 5, 50, 280, 101, 330, 118, 347, 36, 266, 205, 425, 117, 346])
@@ -118,7 +119,7 @@ def learn_looks(colours: np.ndarray, inputs: np.ndarray) -> Looks:
     return looks
 
 
-def read_looks(arrays: Mapping[str, np.ndarray]) -> Looks:
+def read_looks(arrays: Mapping[str, Rows]) -> Looks:
     """Raises Refusal BLOB_UNUSABLE for arrays that make no looks."""
     spread = blob.require("prepared", arrays, "looks_spread", "<f4", None)
     centre = blob.require("prepared", arrays, "looks_centre", "<f4", None)

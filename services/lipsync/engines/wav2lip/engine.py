@@ -24,6 +24,7 @@ from services.lipsync.engines.rewrite.match import RewriteMatching
 from services.lipsync.engines.wav2lip import mel as spectrogram
 from services.lipsync.engines.wav2lip.face import find_box, lay_back, make_mask, smooth_boxes, to_network
 from services.runtime.batching import Batcher
+from services.runtime.blobs import Blob, StoredArray
 from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.networks.catalogue import find_network, load_model, model_options
@@ -44,12 +45,12 @@ class Wav2LipEngine:
         return Wav2LipPreparation()
 
     def open_planning(
-        self, prepared: bytes, frame_count: int, time_base: Fraction, expression: Expression = USUAL
+        self, prepared: Blob, frame_count: int, time_base: Fraction, expression: Expression = USUAL
     ) -> Planning:
         _read("prepared", prepared)
         return Wav2LipPlanning(frame_count, time_base)
 
-    def open_rendering(self, prepared: bytes, plan: bytes, expression: Expression = USUAL) -> Rendering:
+    def open_rendering(self, prepared: Blob, plan: Blob, expression: Expression = USUAL) -> Rendering:
         _read("prepared", prepared)
         return Wav2LipRendering(self._batcher, self._side, plan, expression.padding)
 
@@ -100,7 +101,7 @@ class Wav2LipPlanning:
             seen = mesh is not None and is_mesh(mesh)
             self._boxes.append(find_box(mesh) if mesh is not None and seen else np.full(4, np.nan, np.float32))
 
-    def finish(self) -> bytes:
+    def finish(self) -> Blob:
         check_track(len(self._times), self._frame_count)
         speech = np.concatenate(self._speech) if self._speech else np.zeros(0, np.float32)
         least = spectrogram.HOP * spectrogram.WINDOW_STEPS
@@ -119,7 +120,7 @@ class Wav2LipPlanning:
 
 
 class Wav2LipRendering:
-    def __init__(self, batcher: Batcher, side: int, plan: bytes, padding: float) -> None:
+    def __init__(self, batcher: Batcher, side: int, plan: Blob, padding: float) -> None:
         arrays = _read("plan", plan)
         self._mel = blob.require("plan", arrays, "mel", "<f2", spectrogram.BANDS, None)
         self._windows = blob.require("plan", arrays, "windows", "<i4", None)
@@ -164,9 +165,9 @@ class Wav2LipRendering:
         return Crop(crop.frame, crop.pts, pixels, crop.landmarks, CropOutcome.SYNCED)
 
 
-def _read(kind: str, packed: bytes) -> dict[str, np.ndarray]:
+def _read(kind: str, packed: Blob) -> dict[str, StoredArray]:
     arrays = blob.unpack(kind, packed)
     maker = arrays.get("maker")
-    if maker is None or maker.tobytes() != _MAKER.tobytes():
+    if maker is None or np.asarray(maker).tobytes() != _MAKER.tobytes():
         blob.refuse(kind, "it was made by another engine")
     return arrays
