@@ -136,7 +136,7 @@ async def find_prepared(
 
     async def packets() -> AsyncIterator[Packet]:
         nonlocal sent
-        for packet in speech_packets(source.speech):
+        for packet in speech_packets(_begin_of(source)):
             yield Packet(lipsync_pb2.PrepareRequest(speech=packet[0]), packet[1])
         async for batch, payload, count in _crop_batches(stages, source, metadata):
             yield Packet(lipsync_pb2.PrepareRequest(crops=batch), payload)
@@ -184,6 +184,14 @@ def speech_packets(speech: Rows | None) -> Iterator[tuple[media_pb2.AudioChunk, 
     """The speech in messages."""
     for sequence, block in enumerate(() if speech is None else speech_blocks(speech)):
         yield from_samples(sequence, block, SPEECH_RATE, sequence * _SPEECH_BLOCK)
+
+
+def _begin_of(source: Source) -> Rows | None:
+    """The source's speech for as long as its crops are sent, and what is heard just after."""
+    if source.speech is None:
+        return None
+    begin = int(source.analysis.pts[0]) * source.analysis.time_base
+    return source.speech[: max(int((begin + _PREPARE_SECONDS + 1) * SPEECH_RATE), 0)]
 
 
 async def _crop_batches(

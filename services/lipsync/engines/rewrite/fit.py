@@ -72,12 +72,13 @@ class PersonFit:
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Measures (steps, measures) that say the speech, at rest where nobody speaks; and Answer.closing."""
-        answer = voice.load_voice_model().predict(features)
-        relative = answer.measures
-        if self.fitted:
-            relative = relative + _inputs(answer.hidden) @ self.weights
+        relative, closing = np.zeros((len(features), shape.MEASURES)), np.zeros(len(features), np.float32)
+        for steps, answer in voice.load_voice_model().answers(features):
+            relative[steps], closing[steps] = answer.measures, answer.closing
+            if self.fitted:
+                relative[steps] += _inputs(answer.hidden) @ self.weights
         activity = voice.step_activity(features)
-        return self.known.to_measures(relative * self.gain * activity[:, None]), answer.closing * activity
+        return self.known.to_measures(relative * self.gain * activity[:, None]), closing * activity
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -181,7 +182,9 @@ def _find_gain(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def _inputs(hidden: np.ndarray) -> np.ndarray:
     """(n, hidden + 1): what the correction is a linear map of."""
-    return np.concatenate([_TRUST * hidden, np.ones((len(hidden), 1), hidden.dtype)], axis=1)
+    inputs = np.ones((len(hidden), hidden.shape[1] + 1), hidden.dtype)
+    np.multiply(hidden, _TRUST, out=inputs[:, :-1])
+    return inputs
 
 
 def _no_weights() -> np.ndarray:
@@ -211,7 +214,9 @@ def _at(steps: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
     before = np.minimum(places.astype(np.int64), max(len(steps) - 2, 0))
     after = np.minimum(before + 1, len(steps) - 1)
     part = (places - before)[:, None]
-    return np.asarray(rows[before] * (1 - part) + rows[after] * part)
+    mixed = rows[before] * (1 - part)
+    mixed += rows[after] * part
+    return np.asarray(mixed)
 
 
 def _correlate(first: np.ndarray, second: np.ndarray) -> float:

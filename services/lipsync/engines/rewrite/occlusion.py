@@ -28,6 +28,7 @@ _MOST_SHADE = 0.12  # logarithm by which the whole lower face may be lighter or 
 _UNUSUAL = (2.5, 4.0)  # spreads off at which a point begins to be unlike, and surely is
 _HIDDEN = 0.2  # share of unlike points above which a face teaches nothing
 _ROUNDS = 4  # of learning without the faces that the round before found hidden
+_BLOCK = 256  # faces measured at a time: what is thought of them takes far more memory than they do
 _FADE = (0.12, 0.2)  # shares of unlike points between which the new mouth fades out
 _TURNED = np.array([[42.0, 34.0], [50.0, 42.0]])  # yaw and pitch, degrees, between which it fades out too
 
@@ -56,7 +57,9 @@ class Looks:
 
     def find_hidden(self, colours: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """Which faces (n,) teach nothing of the mouth."""
-        return np.asarray(self.measure_hidden(colours, inputs) > _HIDDEN)
+        blocks = [slice(first, first + _BLOCK) for first in range(0, len(colours), _BLOCK)]
+        shares = [self.measure_hidden(colours[block], inputs[block]) for block in blocks]
+        return np.concatenate([np.zeros(0), *shares]) > _HIDDEN
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {f"looks_{name}": getattr(self, name).astype(np.float32) for name in self.__slots__}
@@ -142,8 +145,10 @@ def _fit(flat: np.ndarray, inputs: np.ndarray, points: int) -> Looks:
     penalty = np.full(given.shape[1], _PENALTY * len(given))
     penalty[0] = 0
     weights = np.linalg.solve(given.T @ given + np.diag(penalty), given.T @ flat)
-    unlike = (flat - given @ weights).reshape(len(flat), points, 3)
-    left = np.abs(unlike - np.median(unlike, axis=1, keepdims=True)).max(axis=2)
+    unlike = given @ weights
+    unlike = np.subtract(flat, unlike, out=unlike).reshape(len(flat), points, 3)
+    unlike -= np.median(unlike, axis=1, keepdims=True)
+    left = np.abs(unlike, out=unlike).max(axis=2)
     spread = np.maximum(np.percentile(left, 80, axis=0) / 1.3, _LEAST_SPREAD)  # 1.3: of a normal deviate
     fitted = min(given.shape[1] / len(given), 0.6)
     spread = spread * np.sqrt((1 + fitted) / (1 - fitted))  # faces that were learned from fit better than others will

@@ -6,6 +6,7 @@ times interpolates. The model's answer is *relative*: 0 is a mouth at rest, 1 sp
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -124,13 +125,16 @@ def make_features(mel: np.ndarray) -> np.ndarray:
     if len(mel) == 0:
         return np.zeros((0, FEATURES), np.float32)
     activity = find_activity(mel)
-    heard = np.logaddexp(mel, np.percentile(mel.mean(axis=1), 95) - FLOOR)
-    even = heard - _windowed_mean(heard, activity.astype(np.float64) + 1e-3)
+    floor, weights = np.percentile(mel.mean(axis=1), 95) - FLOOR, activity.astype(np.float64) + 1e-3
+    even = np.empty(mel.shape)
+    for band in range(BANDS):  # one by one: an hour of speech takes much memory
+        heard = np.logaddexp(mel[:, band : band + 1], floor)
+        even[:, band : band + 1] = heard - _windowed_mean(heard, weights)
     rows = np.pad(even @ cepstral_axes(), ((3, 3), (0, 0)), mode="edge")
     slope = rows[4:] - rows[:-4]
     bend = slope[2:] - slope[:-2]
-    columns = np.concatenate([rows[3:-3], slope[1:-1], bend, activity[:, None]], axis=1)
-    return np.ascontiguousarray(columns[::MEL_PER_STEP], np.float32)
+    columns = (rows[3:-3], slope[1:-1], bend, activity[:, None])
+    return np.concatenate([column[::MEL_PER_STEP].astype(np.float32) for column in columns], axis=1)
 
 
 @cache
@@ -162,6 +166,13 @@ class VoiceModel:
             np.zeros(len(features), np.float32),
             np.zeros((len(features), self.hidden), np.float32),
         )
+        for steps, part in self.answers(features):
+            answer.measures[steps], answer.closing[steps] = part.measures, part.closing
+            answer.hidden[steps] = part.hidden
+        return answer
+
+    def answers(self, features: np.ndarray) -> Iterator[tuple[slice, Answer]]:
+        """As predict, some seconds at a time, each with the steps that it is of."""
         for first in range(0, len(features), _CHUNK):
             last = min(first + _CHUNK, len(features))
             heard = max(first - HEARD_BEFORE, 0)
@@ -169,9 +180,7 @@ class VoiceModel:
             # The nets take steps in pairs.
             piece = np.concatenate([piece, piece[-1:]]) if len(piece) % 2 else piece
             parts = self._session.run(None, {"features": np.ascontiguousarray(piece, np.float32)[None]})
-            for whole, part in zip((answer.measures, answer.closing, answer.hidden), parts, strict=True):
-                whole[first:last] = part[0, first - heard : last - heard]
-        return answer
+            yield slice(first, last), Answer(*(part[0, first - heard : last - heard] for part in parts))
 
 
 @cache
