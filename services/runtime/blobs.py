@@ -122,7 +122,7 @@ class StoredArray:
 
 
 def _refuse() -> AbstractContextManager[None]:
-    return refuse_full_disk(f"The disk of {tempfile.gettempdir()}")
+    return refuse_full_disk(f"The disk of temporary files ({tempfile.gettempdir()})")
 
 
 Rows = np.ndarray | StoredArray

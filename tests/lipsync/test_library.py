@@ -1,9 +1,12 @@
 """The mouths that are kept, and that they come back as they were."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from services.lipsync.engines.rewrite import shape
+from services.lipsync.engines.rewrite import blob, shape
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
 from services.runtime.faces import Crop
 from services.runtime.refusal import Refusal
@@ -49,6 +52,26 @@ def test_pictures_stay_within_their_bytes_while_crops_come() -> None:
         builder.add([crop], shape.measure_shapes(meshes), shape.measure_poses(meshes))
         assert sum(candidate.size for candidate in builder._candidates) <= 13.5 * size
     assert len(builder.finish().pictures) <= 10 * size
+
+
+def test_memory_does_not_hold_what_is_learned() -> None:
+    """Neither while crops come, nor when they are made a blob, nor when that is read again."""
+    crop = film(np.array([0.1]))[0]
+    noisy = replace(crop, pixels=np.random.default_rng(0).integers(0, 256, crop.pixels.shape, np.uint8))
+    meshes, builder = np.array([crop.landmarks]), LibraryBuilder()
+    measures, poses = shape.measure_shapes(meshes), shape.measure_poses(meshes)
+    tracemalloc.start()
+    try:
+        for frame in range(300):
+            builder.add([replace(noisy, frame=frame)], measures, poses)
+        packed = blob.pack("prepared", builder.finish().to_arrays())
+        library = read_library(blob.unpack("prepared", packed))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert library.read_picture(299) is not None
+    assert packed.size > 10 * 2**20
+    assert peak < 6 * 2**20
 
 
 def test_faces_turned_away_or_cut_off_are_left_out() -> None:
