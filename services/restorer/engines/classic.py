@@ -15,7 +15,8 @@ _UNLIKE = 24.0  # levels between the two sides of the border above which they ar
 _NATURAL = 2.0  # levels of difference between the two sides that faces have by themselves
 _RELATED = 12  # neighbouring places that say about the same
 _MOST_COLOUR = 12.0  # levels
-_MOST_DETAIL = 0.3  # share by which fine detail is strengthened or weakened
+_MOST_DETAIL = 0.3  # share by which fine detail may be strengthened or weakened
+_DETAIL_SHARE = 0.5  # of that is done: the rim, where it is measured, is softer than the mouth itself
 _SAME_SKIN = 45.0  # levels from the mean colour of the replaced part's rim
 _DETAIL_CLIP = 10.0  # levels; stronger detail is an edge and says nothing of sharpness or grain
 _LEAST_GRAIN, _MOST_GRAIN = 0.3, 1.5  # levels
@@ -35,7 +36,7 @@ class _Texture:
 class ClassicRestorer:
     """The default restorer: corrects only what it can measure at the border, and only by little."""
 
-    info = EngineInfo("classic", "2")
+    info = EngineInfo("classic", "3")
 
     def __init__(self) -> None:
         noise = np.random.default_rng(20).standard_normal((_GRAIN_SIZE, _GRAIN_SIZE)).astype(np.float32)
@@ -72,7 +73,8 @@ class ClassicRestorer:
         if textures is None:
             return None
         inside, outside = textures
-        gain = np.clip(outside.detail / max(inside.detail, 1e-3), 1 - _MOST_DETAIL, 1 + _MOST_DETAIL) - 1
+        unlike = outside.detail / max(inside.detail, 1e-3) - 1
+        gain = _DETAIL_SHARE * np.clip(unlike, -_MOST_DETAIL, _MOST_DETAIL)
         missing = np.sqrt(max(outside.grain**2 - ((1 + gain) * inside.grain) ** 2, 0.0))
         grain = min(_GRAIN_SHARE * missing, _MOST_GRAIN)
         if grain <= _LEAST_GRAIN:
