@@ -13,6 +13,7 @@ from services.lipsync.engines.rewrite.shape import Measure
 from services.orchestrator.compositing import CropWindow, cut, cut_crop, paste_crop
 from services.orchestrator.options import JobOptions
 from services.orchestrator.trust import Trust, show_share
+from services.runtime.blobs import Blob
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
@@ -176,7 +177,7 @@ def _prepare(clip: Clip, engines: Engines, visible: int) -> tuple[Prepared, floa
     return prepared, seconds + time.perf_counter() - begun
 
 
-def _plan(clip: Clip, engines: Engines, prepared: Prepared, drive: Drive) -> bytes:
+def _plan(clip: Clip, engines: Engines, prepared: Prepared, drive: Drive) -> Blob:
     planning = engines.lipsync.open_planning(prepared.blob, len(drive.shown), clip.time_base)
     planning.add_speech(drive.speech)
     planning.add_track([
