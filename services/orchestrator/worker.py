@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import platform
 import time
@@ -60,13 +61,18 @@ class Worker:
         self._no_help_before = 0.0
 
     async def run(self) -> None:
+        idle = False
         while True:
             try:
                 if await self._lead() or await self._help():
+                    idle = False
                     continue
             except Exception as error:  # the store is out of reach: what was claimed comes back when its lease runs out
                 _log.error("no work can be claimed or given back", error=str(error), exc_info=error)
                 await asyncio.sleep(_RETRY_SECONDS)
+            if not idle:
+                gc.collect()  # an error and the frames that it passed refer to each other, and these to open files
+                idle = True
             await asyncio.sleep(_IDLE_SECONDS)
 
     async def _lead(self) -> bool:
