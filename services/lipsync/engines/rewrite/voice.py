@@ -153,6 +153,7 @@ class VoiceModel:
         options = onnxruntime.SessionOptions()
         # One thread, so that answers do not depend on the machine and the other jobs keep their cores.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # else pieces of each length take memory of their own
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
         self.rest, self.span = (np.array(json.loads(facts[name]), np.float64) for name in ("rest", "span"))
