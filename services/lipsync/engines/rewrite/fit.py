@@ -145,20 +145,20 @@ def find_offset(steps: np.ndarray, predicted: np.ndarray, times: np.ndarray, tru
 
 def _fit_checked(inputs: np.ndarray, generic: np.ndarray, truth: np.ndarray, known: Range, offset: float) -> PersonFit:
     """The correction whose penalty does best on blocks of frames left out in turn, if that is better than none."""
-    frames = np.arange(len(inputs))
+    frames, missing = np.arange(len(inputs)), (truth - generic).astype(inputs.dtype)
     blocks = np.array_split(frames, _BLOCKS)
     before = np.array([_correlate(generic[block, 0], truth[block, 0]) for block in blocks])
     after = np.zeros((len(_PENALTIES), _BLOCKS))
     for place, block in enumerate(blocks):
         others = np.setdiff1d(frames, block)
-        for row, weights in enumerate(_ridges(inputs[others], (truth - generic)[others])):
+        for row, weights in enumerate(_ridges(inputs[others], missing[others])):
             after[row, place] = _correlate((generic[block] + inputs[block] @ weights)[:, 0], truth[block, 0])
     best = int(after.mean(axis=1).argmax())
     gains, correlation = after[best] - before, float(after[best].mean())
     if gains.mean() < _MIN_GAIN or (gains > 0).sum() < _MIN_BETTER or correlation < _MIN_CORRELATION:
         note = "A fit to the source's speech did not predict its lips better than the net alone."
         return PersonFit(known, _no_weights(), _find_gain(generic, truth), offset, notes=(note,))
-    weights = _ridges(inputs, truth - generic)[best]
+    weights = _ridges(inputs, missing)[best]
     gain = _find_gain(generic + inputs @ weights, truth)
     return PersonFit(known, weights, gain, offset, fitted=True, correlation=correlation)
 
@@ -167,7 +167,7 @@ def _ridges(inputs: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
     """Weights (inputs, outputs) for each of _PENALTIES; the last input, which is 1, goes free."""
     mean, bias = inputs[:, :-1].mean(axis=0), outputs.mean(axis=0)
     centred = inputs[:, :-1] - mean
-    variances, axes = np.linalg.eigh(centred.T @ centred)
+    variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     along = axes.T @ (centred.T @ (outputs - bias))
     found = []
     for penalty in _PENALTIES:
@@ -213,7 +213,7 @@ def _at(steps: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
     places = np.clip((times - steps[0]) * voice.MOUTH_RATE, 0, len(steps) - 1)
     before = np.minimum(places.astype(np.int64), max(len(steps) - 2, 0))
     after = np.minimum(before + 1, len(steps) - 1)
-    part = (places - before)[:, None]
+    part = (places - before)[:, None].astype(rows.dtype)
     mixed = rows[before] * (1 - part)
     mixed += rows[after] * part
     return np.asarray(mixed)
