@@ -125,12 +125,9 @@ def make_features(mel: np.ndarray) -> np.ndarray:
     if len(mel) == 0:
         return np.zeros((0, FEATURES), np.float32)
     activity = find_activity(mel)
-    floor, weights = np.percentile(mel.mean(axis=1), 95) - FLOOR, activity.astype(np.float64) + 1e-3
-    even = np.empty(mel.shape)
-    for band in range(BANDS):  # one by one: an hour of speech takes much memory
-        heard = np.logaddexp(mel[:, band : band + 1], floor)
-        even[:, band : band + 1] = heard - _windowed_mean(heard, weights)
-    rows = np.pad(even @ cepstral_axes(), ((3, 3), (0, 0)), mode="edge")
+    heard = np.logaddexp(mel, np.percentile(mel.mean(axis=1), 95) - FLOOR).astype(np.float64)
+    _even_out(heard, activity.astype(np.float64) + 1e-3)
+    rows = np.pad(heard @ cepstral_axes(), ((3, 3), (0, 0)), mode="edge")
     slope = rows[4:] - rows[:-4]
     bend = slope[2:] - slope[:-2]
     columns = (rows[3:-3], slope[1:-1], bend, activity[:, None])
@@ -199,17 +196,19 @@ def step_activity(features: np.ndarray) -> np.ndarray:
     return features[:, -1]
 
 
-def _windowed_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean over LEVEL_WINDOW either side of each row, shrunk a little towards that of the whole."""
-    total = weights.sum()
-    whole = (values * weights[:, None]).sum(axis=0) / total
-    sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum((values - whole) * weights[:, None], axis=0)])
-    mass = np.concatenate([[0.0], np.cumsum(weights)])
+def _even_out(values: np.ndarray, weights: np.ndarray) -> None:
+    """Takes off, in place, the weighted mean over LEVEL_WINDOW either side of each row, shrunk a little towards that of
+    the whole.
+    """
     places = np.arange(len(values))
     first = np.maximum(places - LEVEL_WINDOW, 0)
     last = np.minimum(places + LEVEL_WINDOW + 1, len(values))
-    near = (sums[last] - sums[first]) / ((mass[last] - mass[first])[:, None] + 100.0)
-    return np.asarray(whole + near)
+    mass = np.concatenate([[0.0], np.cumsum(weights)])
+    total, near = weights.sum(), mass[last] - mass[first] + 100.0
+    for column in values.T:  # one by one: an hour of speech takes much memory
+        whole = (column * weights).sum() / total
+        sums = np.concatenate([[0.0], np.cumsum((column - whole) * weights)])
+        column -= whole + (sums[last] - sums[first]) / near
 
 
 def _blur(values: np.ndarray, radius: int) -> np.ndarray:
