@@ -11,7 +11,8 @@ from benchmarks.quality.figures import Figures
 
 ClipFigures = dict[str, Figures]  # by what drove the frames
 
-# Single speakers whose own sound fits their lips; elsewhere the truth says little about the engine.
+# Single speakers whose own sound fits their lips; elsewhere the truth says little about the engine. The voice models
+# that judge them have not heard them (unheard.py).
 GOOD_TRUTH = (
     "azure_1080_delivering",
     "azure_4k50_speaking",
@@ -26,7 +27,6 @@ GOOD_TRUTH = (
     "retalking_5",
     "side_view_noisy",
 )
-TRAINED_ON = ("hdtf_1", "hdtf_2", "hdtf_3", "hdtf_4")  # in the voice model's training data
 _ONE_FRAME = 40.0  # milliseconds, at 25 frames per second
 
 # Heading, what drove the frames, figure, digits.
@@ -127,7 +127,6 @@ def judge(found: dict[str, ClipFigures]) -> list[Aim]:
     by so much that even the true shapes, asked for over other frames, come to 0.72-0.91.
     """
     good = {name: figures for name, figures in found.items() if name in GOOD_TRUTH}
-    unseen = {name: figures for name, figures in good.items() if name not in TRAINED_ON}
     return [
         _at_least("opening correlation, median", 0.70, good, "straight", "correlation"),
         _at_least("... over frames of another time", 0.70, good, "shifted", "correlation"),
@@ -142,7 +141,7 @@ def judge(found: dict[str, ClipFigures]) -> list[Aim]:
         _at_most("jitter ratio, cross, median", 1.15, found, "cross", "jitter"),
         _at_least("sharpness ratio, median", 0.90, good, "straight", "sharpness"),
         _at_least("sharpness ratio, cross, median", 0.90, found, "cross", "sharpness"),
-        _at_least("voice alone, unseen speakers, median", 0.62, unseen, "voice", "correlation"),
+        _at_least("voice alone, unseen speakers, median", 0.62, good, "voice", "correlation"),
         _stillness(found),
     ]
 
