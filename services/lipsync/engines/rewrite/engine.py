@@ -35,7 +35,7 @@ from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal, attempt
 
-VERSION = "6"
+VERSION = "7"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
 _MOST_WIDENED = 0.3  # spans by which the opening wanted may be above the widest recorded
