@@ -102,7 +102,7 @@ def test_intensity_opens_a_photos_mouth_further(photo_job: Job) -> None:
 def test_smoothing_calms_the_mouth(film_job: Job) -> None:
     wanted = [film_job.wanted(Expression(smoothing=value)) for value in (0.0, 0.2, 1.0)]
     at_once, usual, calm = (np.abs(np.diff(opening)).mean() for opening in wanted)
-    assert at_once > usual > 1.5 * calm
+    assert at_once > usual > 1.7 * calm
 
 
 @pytest.mark.parametrize("kind", ["film_job", "photo_job"])
@@ -127,15 +127,6 @@ def test_lips_are_pressed_where_they_are_likely_closed_and_nowhere_else() -> Non
         np.testing.assert_array_equal(pressed[40:], opening[40:])
     np.testing.assert_array_equal(press_lips(wanted, closing, KNOWN, 0.0), wanted)
     np.testing.assert_array_equal(press_lips(wanted[:1], closing[:1], KNOWN, 1.0), wanted[:1])
-
-
-@pytest.mark.parametrize(("likely", "left"), [(0.15, 0.5), (0.45, 0.14), (0.9, 0.0)])
-def test_lips_that_only_might_close_nearly_do(likely: float, left: float) -> None:
-    """`left`: of an opening of half a span, in spans."""
-    span = KNOWN.span[Measure.OPENING]
-    wanted = open_mouths(np.full(100, 0.5) * span)
-    closing = likely * np.exp(-0.5 * ((np.arange(100) - 30) / 1.5) ** 2)
-    assert press_lips(wanted, closing, KNOWN, 0.5)[30, Measure.OPENING] == pytest.approx(left * span, abs=0.002)
 
 
 def test_closure_reaches_the_lips(film_job: Job) -> None:

@@ -10,12 +10,9 @@ from services.lipsync.engines.rewrite.smoothing import around, bell, blur
 
 _MOST_SMOOTHING = 0.11  # seconds, standard deviation of the blur of the wanted shape over time
 _AT_REST = 0.1  # spans of opening above rest up to which the frame's own mouth passes for closed
-# How likely lips are closed, twice the strength times: from the first on they are pressed, from the second all but
-# closed, _NEARLY spans above rest; and as far as they go between the two of _SURE. Lips that only might close and do
-# not are then no closing of ours. Chosen on clips the nets did not learn from, as is _NEARLY.
-_CLOSING, _SURE = (0.2, 0.4), (0.5, 0.6)
-_NEARLY = 0.14
-_CLOSE_BY = 0.06  # seconds either side of a closing for which it counts how sure that one is
+# How likely lips are closed, twice the strength times: from the first on they are pressed, from the second wholly.
+# Chosen on clips the nets did not learn from: of their closings 0.88 are met, 0.75 of those made are theirs.
+_CLOSING = (0.25, 0.45)
 _REACH = 0.12  # seconds either side that a closing is felt, and
 _PRESSED = 0.035  # the standard deviation of how much
 _PRESSING = [Measure.OPENING, Measure.LOWER_LIP]
@@ -58,29 +55,15 @@ def press_lips(measures: np.ndarray, closing: np.ndarray, known: Range, strength
     """The measures, MOUTH_RATE a second, with the lips together where they are likely to be, by `strength` 0 to 1.
 
     `closing` (n,): Answer.closing. A net that hedges between open and closed half closes at m, b and p; lips do not.
-    Where it is not sure that they close, they nearly do.
     """
-    reach, near = (round(seconds * voice.MOUTH_RATE) for seconds in (_REACH, _CLOSE_BY))
-    likely = 2 * strength * closing
-    peaks = closing == _most(closing, 1)
-    pull = around(np.pad(peaks * _ramp(likely, _CLOSING), reach), reach) * bell(reach, _PRESSED * voice.MOUTH_RATE)
-    above = np.maximum(measures - known.rest, 0)
-    least = _NEARLY * known.span[Measure.OPENING] * (1 - _ramp(_most(likely, near), _SURE))
-    kept = np.minimum(least / np.maximum(above[:, Measure.OPENING], 1e-6), 1)
-    pull = np.minimum(pull.max(axis=1), 1 - kept)[:, None]
+    reach = round(_REACH * voice.MOUTH_RATE)
+    peaks = closing == around(np.pad(closing, 1, mode="edge"), 1).max(axis=1)
+    begin, wholly = _CLOSING
+    share = peaks * np.clip((2 * strength * closing - begin) / (wholly - begin), 0, 1)
+    pull = (around(np.pad(share, reach), reach) * bell(reach, _PRESSED * voice.MOUTH_RATE)).max(axis=1)[:, None]
     pressed = measures.copy()
-    pressed[:, _PRESSING] -= pull * above[:, _PRESSING]
+    pressed[:, _PRESSING] -= pull * np.maximum(measures - known.rest, 0)[:, _PRESSING]
     return pressed
-
-
-def _most(values: np.ndarray, reach: int) -> np.ndarray:
-    """Largest of (n,) values up to `reach` either side of each."""
-    return np.asarray(around(np.pad(values, reach, mode="edge"), reach).max(axis=1))
-
-
-def _ramp(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """0 up to the first of the ends, 1 from the second on."""
-    return np.asarray(np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1))
 
 
 def smooth_over_time(measures: np.ndarray, smoothing: float) -> np.ndarray:
