@@ -18,6 +18,8 @@ MAX_PRIORITY = 100
 _MAX_SIDE = 16384
 _CROP_SIDES = range(16, 513)
 _MAX_FRAME = 2**63 - 1  # engines keep frame numbers in int64
+_MESH_BYTES = 4 * 3 * LANDMARK_COUNT
+_MESH_HEADER = media_pb2.Landmarks(xyz=[0] * (3 * LANDMARK_COUNT)).SerializeToString()[:-_MESH_BYTES]
 
 
 def _enum(number: int) -> Any:
@@ -99,7 +101,9 @@ def to_mesh(message: media_pb2.Landmarks) -> np.ndarray:
 
 
 def from_mesh(mesh: np.ndarray) -> media_pb2.Landmarks:
-    return media_pb2.Landmarks(xyz=np.asarray(mesh, np.float32).ravel().tolist())
+    """`mesh`: (468, 3), pixels."""
+    # Packed floats lie on the wire as they lie in memory; to hand them over one by one takes fifty times as long.
+    return media_pb2.Landmarks.FromString(_MESH_HEADER + np.asarray(mesh, "<f4").tobytes())
 
 
 def check_frame(number: int) -> int:

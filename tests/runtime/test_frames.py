@@ -1,11 +1,13 @@
 """Frames in memory and on the wire."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.runtime.convert import from_frames, to_crops, to_frames, to_mesh, to_samples
+from services.runtime.convert import from_frames, from_mesh, to_crops, to_frames, to_mesh, to_samples
 from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
 from services.runtime.refusal import Refusal
 from syncline.v1 import media_pb2
@@ -67,6 +69,14 @@ def test_bytes_that_are_not_the_frames_announced_are_refused(batch: media_pb2.Fr
     with pytest.raises(Refusal) as raised:
         to_frames(batch, data)
     assert raised.value.reason == "INVALID_BATCH"
+
+
+@pytest.mark.parametrize("lay_out", [np.float32, np.float64, np.asfortranarray, np.flipud])
+def test_a_mesh_is_the_message_that_protobuf_makes_of_its_numbers(lay_out: Callable[[np.ndarray], np.ndarray]) -> None:
+    mesh = lay_out(np.random.default_rng(0).normal(0, 999, (468, 3)).astype(np.float32))
+    message = from_mesh(mesh)
+    assert message == media_pb2.Landmarks(xyz=mesh.ravel().tolist())
+    assert np.array_equal(to_mesh(message), mesh)
 
 
 @pytest.mark.parametrize("numbers", [[], [0.0] * 1403, [float("nan")] * 1404, [float("inf")] * 1404])

@@ -209,6 +209,7 @@ def test_log_lines_have_the_ids_of_the_trace() -> None:
 
 
 def test_metrics_are_served(free_port: int) -> None:
+    run(restore_in_job(1))
     metrics.serve_metrics("127.0.0.1", free_port)
     with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=10) as answer:
         text = answer.read().decode()

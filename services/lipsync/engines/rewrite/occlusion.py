@@ -57,8 +57,7 @@ class Looks:
 
     def find_hidden(self, colours: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """Which faces (n,) teach nothing of the mouth."""
-        blocks = [slice(first, first + _BLOCK) for first in range(0, len(colours), _BLOCK)]
-        shares = [self.measure_hidden(colours[block], inputs[block]) for block in blocks]
+        shares = [self.measure_hidden(colours[block], inputs[block]) for block in _blocks(len(colours))]
         return np.concatenate([np.zeros(0), *shares]) > _HIDDEN
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -144,15 +143,21 @@ def _fit(flat: np.ndarray, inputs: np.ndarray, points: int) -> Looks:
     given = _with_one(inputs - centre)
     penalty = np.full(given.shape[1], _PENALTY * len(given))
     penalty[0] = 0
-    weights = np.linalg.solve(given.T @ given + np.diag(penalty), given.T @ flat)
-    unlike = given @ weights
-    unlike = np.subtract(flat, unlike, out=unlike).reshape(len(flat), points, 3)
-    unlike -= np.median(unlike, axis=1, keepdims=True)
-    left = np.abs(unlike, out=unlike).max(axis=2)
+    moments = sum(given[block].T @ flat[block] for block in _blocks(len(flat)))
+    weights = np.linalg.solve(given.T @ given + np.diag(penalty), moments)
+    left = np.empty((len(flat), points), np.float32)
+    for block in _blocks(len(flat)):
+        unlike = (flat[block] - given[block] @ weights).reshape(-1, points, 3)
+        unlike -= np.median(unlike, axis=1, keepdims=True)
+        left[block] = np.abs(unlike).max(axis=2)
     spread = np.maximum(np.percentile(left, 80, axis=0) / 1.3, _LEAST_SPREAD)  # 1.3: of a normal deviate
     fitted = min(given.shape[1] / len(given), 0.6)
     spread = spread * np.sqrt((1 + fitted) / (1 - fitted))  # faces that were learned from fit better than others will
     return Looks(weights, centre, np.stack([inputs.min(axis=0), inputs.max(axis=0)]), spread)
+
+
+def _blocks(faces: int) -> list[slice]:
+    return [slice(first, first + _BLOCK) for first in range(0, faces, _BLOCK)]
 
 
 def _with_one(inputs: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ LEVEL_WINDOW = 600  # mel frames (6 s) either side over which the channel is eve
 QUIET = 1e-8  # power under which a band counts as silent: what 16 bits do not tell from nothing
 FLOOR = 10.0  # logarithm of power by which whatever is quieter than loud speech is not heard
 STEADY = 1.2  # logarithm of power; sound that varies less than this over time is nobody's speech
-_CHUNK = 256  # steps predicted at a time: memory, here and in the net, must not grow with the speech
+_CHUNK = 256  # steps at a time: memory, here and in the net, must hardly grow with the speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class MelStream:
         self._take(np.concatenate([self._left, np.zeros(WINDOW, np.float32)]))
         wanted = -(-self._samples // HOP) if self._samples else 0
         frames = np.concatenate(self._frames) if self._frames else np.zeros((0, BANDS), np.float32)
+        self._frames = []
         return frames[:wanted]
 
     def _take(self, samples: np.ndarray) -> None:
@@ -125,13 +126,18 @@ def make_features(mel: np.ndarray) -> np.ndarray:
     if len(mel) == 0:
         return np.zeros((0, FEATURES), np.float32)
     activity = find_activity(mel)
-    heard = np.logaddexp(mel, np.percentile(mel.mean(axis=1), 95) - FLOOR).astype(np.float64)
+    heard = np.logaddexp(mel, np.percentile(mel.mean(axis=1), 95) - FLOOR)
     _even_out(heard, activity.astype(np.float64) + 1e-3)
-    rows = np.pad(heard @ cepstral_axes(), ((3, 3), (0, 0)), mode="edge")
-    slope = rows[4:] - rows[:-4]
-    bend = slope[2:] - slope[:-2]
-    columns = (rows[3:-3], slope[1:-1], bend, activity[:, None])
-    return np.concatenate([column[::MEL_PER_STEP].astype(np.float32) for column in columns], axis=1)
+    features = np.empty((-(-len(mel) // MEL_PER_STEP), FEATURES), np.float32)
+    for first in range(0, len(features), _CHUNK):
+        frames = np.arange(MEL_PER_STEP * first, min(MEL_PER_STEP * (first + _CHUNK), len(mel)))
+        around = np.arange(frames[0] - 3, frames[-1] + 4)
+        rows = heard[np.clip(around, 0, len(mel) - 1)] @ cepstral_axes()
+        slope = rows[4:] - rows[:-4]
+        bend = slope[2:] - slope[:-2]
+        columns = (rows[3:-3], slope[1:-1], bend, activity[frames, None])
+        features[first : first + _CHUNK] = np.concatenate(columns, axis=1)[::MEL_PER_STEP]
+    return features
 
 
 @cache
@@ -206,9 +212,10 @@ def _even_out(values: np.ndarray, weights: np.ndarray) -> None:
     mass = np.concatenate([[0.0], np.cumsum(weights)])
     total, near = weights.sum(), mass[last] - mass[first] + 100.0
     for column in values.T:  # one by one: an hour of speech takes much memory
-        whole = (column * weights).sum() / total
-        sums = np.concatenate([[0.0], np.cumsum((column - whole) * weights)])
-        column -= whole + (sums[last] - sums[first]) / near
+        exact = column.astype(np.float64)
+        exact -= (exact * weights).sum() / total
+        sums = np.concatenate([[0.0], np.cumsum(exact * weights)])
+        column[:] = exact - (sums[last] - sums[first]) / near
 
 
 def _blur(values: np.ndarray, radius: int) -> np.ndarray:
