@@ -51,7 +51,7 @@ def main() -> None:
         features = voice.make_features(mel)
         loudness = mel[:: voice.MEL_PER_STEP].mean(axis=1, keepdims=True).repeat(shape.MEASURES, axis=1)
         use_unheard(clip.name)
-        predicted = voice.load_voice_model().predict(features).measures
+        predicted = voice.load_voice_model().predict(features)
         talkers.append(Talker(clip.name, clip.times[frames], measures, features, loudness, predicted))
     table = Table("seconds", "pairs", "right", "right by loudness", "sure", "right when sure", title="who speaks")
     for seconds in SECONDS:

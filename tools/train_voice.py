@@ -261,7 +261,7 @@ def check(model: voice.VoiceModel, clip: Clip) -> list[float]:
     features = voice.make_features(mel)
     good = usable(clip.meshes)
     times, truth = clip.times[good], shape.measure_shapes(clip.meshes[good])
-    steps, answer = voice.step_times(len(features)), model.predict(features).measures
+    steps, answer = voice.step_times(len(features)), model.predict(features)
 
     def compare(lead: float, place: int) -> float:
         return correlate(np.interp(times + lead, steps, answer[:, place]), truth[:, place])

@@ -88,7 +88,7 @@ def measure_voice(clip: Clip, opening: np.ndarray) -> Figures:
 
 def predict_opening(speech: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Relative opening that the engine's net hears, nothing known of the person. (n,)"""
-    predicted = voice.load_voice_model().predict(voice.make_features(voice.mel_of(speech))).measures
+    predicted = voice.load_voice_model().predict(voice.make_features(voice.mel_of(speech)))
     if not len(predicted):
         return np.zeros(len(times))
     return np.interp(times, voice.step_times(len(predicted)), predicted[:, Measure.OPENING])

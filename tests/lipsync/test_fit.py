@@ -37,7 +37,7 @@ def test_a_person_is_learned_from_seconds_of_speech() -> None:
     unheard, truth = speak(8, seed=5)
     features = voice.make_features(voice.mel_of(unheard))
     other_times, other = watch(truth, 0.3)
-    relative = voice.load_voice_model().predict(features).measures
+    relative = voice.load_voice_model().predict(features)
     predicted, _ = fit.predict(features)
     assert correlate(predicted, other, other_times) > max(0.5, correlate(relative, other, other_times))
     low, high = np.percentile(predicted[:, 0], [5, 98])

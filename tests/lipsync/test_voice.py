@@ -40,8 +40,8 @@ def test_a_tone_lands_in_its_band_at_its_time() -> None:
 def test_loudness_does_not_matter(gain: float) -> None:
     speech, _ = speak(8)
     model = voice.load_voice_model()
-    normal = model.predict(voice.make_features(voice.mel_of(speech))).measures
-    other = model.predict(voice.make_features(voice.mel_of(speech * gain))).measures
+    normal = model.predict(voice.make_features(voice.mel_of(speech)))
+    other = model.predict(voice.make_features(voice.mel_of(speech * gain)))
     assert np.corrcoef(normal[:, 0], other[:, 0])[0, 1] > 0.97
     assert abs(normal[:, 0].std() / other[:, 0].std() - 1) < 0.2
 
@@ -50,7 +50,7 @@ def test_a_dull_microphone_hardly_matters() -> None:
     speech, _ = speak(8)
     dull = np.convolve(speech, [0.6, 0.3, 0.1])[: len(speech)].astype(np.float32)
     model = voice.load_voice_model()
-    normal, other = (model.predict(voice.make_features(voice.mel_of(sound))).measures for sound in (speech, dull))
+    normal, other = (model.predict(voice.make_features(voice.mel_of(sound))) for sound in (speech, dull))
     assert np.corrcoef(normal[:, 0], other[:, 0])[0, 1] > 0.9
 
 
@@ -72,11 +72,12 @@ def test_nobody_speaks_in_silence(level: float) -> None:
 def test_hardly_any_sound_is_no_trouble(length: int) -> None:
     features = voice.make_features(voice.mel_of(np.ones(length, np.float32)))
     assert features.shape == (len(features), voice.FEATURES)
-    answer = voice.load_voice_model().predict(features)
-    assert answer.measures.shape == (len(features), shape.MEASURES)
-    assert answer.closing.shape == (len(features),)
-    assert len(answer.hidden) == len(features)
-    assert np.isfinite(answer.measures).all()
+    model = voice.load_voice_model()
+    assert model.predict(features).shape == (len(features), shape.MEASURES)
+    for _, answer in model.answers(features):
+        assert np.isfinite(answer.measures).all()
+        assert answer.closing.shape == (len(features),)
+        assert answer.hidden.shape == (len(features), model.hidden)
 
 
 def test_broken_samples_do_not_spread() -> None:
@@ -90,7 +91,7 @@ def test_the_net_hears_at_most_300_ms_ahead() -> None:
     other = features.copy()
     other[200:] = 0
     model = voice.load_voice_model()
-    normal, changed = model.predict(features).measures, model.predict(other).measures
+    normal, changed = model.predict(features), model.predict(other)
     ahead = int(0.3 * voice.MOUTH_RATE)
     np.testing.assert_allclose(normal[: 200 - ahead], changed[: 200 - ahead], atol=1e-5)
     assert np.abs(normal[200 - ahead : 200] - changed[200 - ahead : 200]).max() > 0.01
@@ -100,9 +101,11 @@ def test_long_speech_is_predicted_as_if_at_once(monkeypatch: pytest.MonkeyPatch)
     features = voice.make_features(voice.mel_of(speak(7.98)[0]))
     assert len(features) % 2
     model = voice.load_voice_model()
-    whole = model.predict(features)
+    monkeypatch.setattr(voice, "_CHUNK", len(features))
+    ((_, whole),) = model.answers(features)
     monkeypatch.setattr(voice, "_CHUNK", 64)
-    pieces = model.predict(features)
-    np.testing.assert_allclose(pieces.measures, whole.measures, atol=1e-4)
-    np.testing.assert_allclose(pieces.closing, whole.closing, atol=1e-4)
-    np.testing.assert_allclose(pieces.hidden, whole.hidden, atol=1e-3)
+    for steps, piece in model.answers(features):
+        np.testing.assert_allclose(piece.measures, whole.measures[steps], atol=1e-4)
+        np.testing.assert_allclose(piece.closing, whole.closing[steps], atol=1e-4)
+        np.testing.assert_allclose(piece.hidden, whole.hidden[steps], atol=1e-3)
+    np.testing.assert_allclose(model.predict(features), whole.measures, atol=1e-4)

@@ -4,8 +4,10 @@ Every step is checked: the sound must fit the lips at one offset, and the correc
 of the source that it was not fitted on. Otherwise only the person's range is used, or the usual range of everybody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -112,7 +114,7 @@ def fit_person(mel: np.ndarray, times: np.ndarray, measures: np.ndarray) -> Pers
         return _unfitted(usual_range(), "No frame showed a usable mouth.")
     features = voice.make_features(mel)
     steps = voice.step_times(len(features))
-    speaking = _at(steps, voice.step_activity(features)[:, None], times)[:, 0] > 0.5
+    speaking = _at(voice.step_activity(features)[:, None], times)[:, 0] > 0.5
     seconds = float(np.minimum(np.diff(times, append=times[-1]), 0.1)[speaking].sum())
     if seconds < _MIN_SPEECH:
         note = "The source hardly speaks: its person's range is taken as usual."
@@ -120,16 +122,15 @@ def fit_person(mel: np.ndarray, times: np.ndarray, measures: np.ndarray) -> Pers
     known = find_range(measures)
     truth = np.clip(known.to_relative(measures), -1.5, 2.5)
     heard = voice.load_voice_model().predict(features)
-    offset, correlation = find_offset(steps, heard.measures[:, 0], times[speaking], truth[speaking, 0])
+    offset, correlation = find_offset(steps, heard[:, 0], times[speaking], truth[speaking, 0])
     if np.percentile(measures[:, 0], 95) < _MOVING or correlation < _MIN_CORRELATION:
         note = "The source's sound does not fit its lips: only its range was learned."
         return _unfitted(_mix_range(measures, 0.5), note)
-    answer = _at(steps, heard.measures, times + offset)
+    answer = _at(heard, times + offset)
     if seconds < _MIN_TAUGHT:
         note = "The source speaks too little to learn more from it than its person's range and timing."
         return PersonFit(known, _no_weights(), _find_gain(answer, truth), offset, notes=(note,))
-    inputs = _inputs(_at(steps, heard.hidden, times + offset))
-    return _fit_checked(inputs, answer, truth, known, offset)
+    return _fit_checked(_hear_at(features, times + offset), answer, truth, known, offset)
 
 
 def find_offset(steps: np.ndarray, predicted: np.ndarray, times: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -145,34 +146,47 @@ def find_offset(steps: np.ndarray, predicted: np.ndarray, times: np.ndarray, tru
 
 def _fit_checked(inputs: np.ndarray, generic: np.ndarray, truth: np.ndarray, known: Range, offset: float) -> PersonFit:
     """The correction whose penalty does best on blocks of frames left out in turn, if that is better than none."""
-    frames, missing = np.arange(len(inputs)), (truth - generic).astype(inputs.dtype)
-    blocks = np.array_split(frames, _BLOCKS)
+    missing = (truth - generic).astype(inputs.dtype)
+    edges = np.linspace(0, len(inputs), _BLOCKS + 1).astype(int)
+    blocks = [slice(first, end) for first, end in pairwise(edges)]
     before = np.array([_correlate(generic[block, 0], truth[block, 0]) for block in blocks])
     after = np.zeros((len(_PENALTIES), _BLOCKS))
+    moments = [_Moments.of(inputs[block], missing[block]) for block in blocks]
     for place, block in enumerate(blocks):
-        others = np.setdiff1d(frames, block)
-        for row, weights in enumerate(_ridges(inputs[others], missing[others])):
+        for row, weights in enumerate(_ridges(moments[:place] + moments[place + 1 :])):
             after[row, place] = _correlate((generic[block] + inputs[block] @ weights)[:, 0], truth[block, 0])
     best = int(after.mean(axis=1).argmax())
     gains, correlation = after[best] - before, float(after[best].mean())
     if gains.mean() < _MIN_GAIN or (gains > 0).sum() < _MIN_BETTER or correlation < _MIN_CORRELATION:
         note = "A fit to the source's speech did not predict its lips better than the net alone."
         return PersonFit(known, _no_weights(), _find_gain(generic, truth), offset, notes=(note,))
-    weights = _ridges(inputs, missing)[best]
+    weights = _ridges(moments)[best]
     gain = _find_gain(generic + inputs @ weights, truth)
     return PersonFit(known, weights, gain, offset, fitted=True, correlation=correlation)
 
 
-def _ridges(inputs: np.ndarray, outputs: np.ndarray) -> list[np.ndarray]:
-    """Weights (inputs, outputs) for each of _PENALTIES; the last input, which is 1, goes free."""
-    mean, bias = inputs[:, :-1].mean(axis=0), outputs.mean(axis=0)
-    centred = inputs[:, :-1] - mean
-    variances, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    along = axes.T @ (centred.T @ (outputs - bias))
+class _Moments(NamedTuple):
+    """Sums over frames: all that a regression knows of them. The last input is 1."""
+
+    squares: np.ndarray  # (inputs, inputs)
+    products: np.ndarray  # (inputs, outputs)
+
+    @classmethod
+    def of(cls, inputs: np.ndarray, outputs: np.ndarray) -> Self:
+        exact = inputs.astype(np.float64)
+        return cls(exact.T @ exact, exact.T @ outputs)
+
+
+def _ridges(moments: Sequence[_Moments]) -> list[np.ndarray]:
+    """Weights (inputs, outputs) float32 for each of _PENALTIES; that of the last input goes free."""
+    squares, products = (sum(sums, np.zeros(1)) for sums in zip(*moments, strict=True))
+    count, mean, bias = squares[-1, -1], squares[-1, :-1] / squares[-1, -1], products[-1] / squares[-1, -1]
+    variances, axes = np.linalg.eigh(squares[:-1, :-1] - count * np.outer(mean, mean))
+    along = axes.T @ (products[:-1] - count * np.outer(mean, bias))
     found = []
     for penalty in _PENALTIES:
-        weights = axes @ (along / (np.maximum(variances, 0) + penalty * len(inputs) / 1000)[:, None])
-        found.append(np.concatenate([weights, (bias - mean @ weights)[None]]))
+        weights = axes @ (along / (np.maximum(variances, 0) + penalty * count / 1000)[:, None])
+        found.append(np.concatenate([weights, (bias - mean @ weights)[None]]).astype(np.float32))
     return found
 
 
@@ -184,6 +198,19 @@ def _inputs(hidden: np.ndarray) -> np.ndarray:
     """(n, hidden + 1): what the correction is a linear map of."""
     inputs = np.ones((len(hidden), hidden.shape[1] + 1), hidden.dtype)
     np.multiply(hidden, _TRUST, out=inputs[:, :-1])
+    return inputs
+
+
+def _hear_at(features: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """_inputs at times; those of every step are never held together."""
+    model = voice.load_voice_model()
+    inputs = np.zeros((len(times), model.hidden + 1), np.float32)
+    nearest = _nearest(len(features), times)
+    for steps, answer in model.answers(features):
+        heard = _inputs(answer.hidden)
+        for places, shares in nearest:
+            here = (places >= steps.start) & (places < steps.stop)
+            inputs[here] += heard[places[here] - steps.start] * shares[here, None]
     return inputs
 
 
@@ -206,17 +233,22 @@ def _mix_range(measures: np.ndarray, trust: float) -> Range:
     return Range(rest, trust * own.span + (1 - trust) * usual.span)
 
 
-def _at(steps: np.ndarray, rows: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Rows (steps, columns) at other times; the nearest two steps mixed."""
-    if len(steps) == 0:
-        return np.zeros((len(times), rows.shape[1]))
-    places = np.clip((times - steps[0]) * voice.MOUTH_RATE, 0, len(steps) - 1)
-    before = np.minimum(places.astype(np.int64), max(len(steps) - 2, 0))
-    after = np.minimum(before + 1, len(steps) - 1)
-    part = (places - before)[:, None].astype(rows.dtype)
-    mixed = rows[before] * (1 - part)
-    mixed += rows[after] * part
-    return np.asarray(mixed)
+def _at(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Rows (steps, columns) at other times."""
+    mixed = np.zeros((len(times), rows.shape[1]))
+    for places, shares in _nearest(len(rows), times):
+        mixed += rows[places] * shares[:, None]
+    return mixed
+
+
+def _nearest(steps: int, times: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The nearest step before each of the times and that after it, and their shares; none where there are no steps."""
+    if steps == 0:
+        return []
+    places = np.clip(times * voice.MOUTH_RATE, 0, steps - 1)
+    before = np.minimum(places.astype(np.int64), max(steps - 2, 0))
+    after = (places - before).astype(np.float32)
+    return [(before, 1 - after), (np.minimum(before + 1, steps - 1), after)]
 
 
 def _correlate(first: np.ndarray, second: np.ndarray) -> float:

@@ -38,7 +38,7 @@ class RewriteMatching:
 
     def finish(self) -> list[VoiceMatch]:
         features = voice.make_features(self._mel.finish())
-        predicted = voice.load_voice_model().predict(features).measures
+        predicted = voice.load_voice_model().predict(features)
         return [
             match_mouth(
                 mouth, features, predicted, np.array([time for time, _ in seen]), np.array([m for _, m in seen])

@@ -162,21 +162,15 @@ class VoiceModel:
         self.rest, self.span = (np.array(json.loads(facts[name]), np.float64) for name in ("rest", "span"))
         self.hidden = int(self._session.get_outputs()[2].shape[2])
 
-    def predict(self, features: np.ndarray) -> Answer:
-        """`features`: (steps, FEATURES)."""
-        count = len(self.rest)
-        answer = Answer(
-            np.zeros((len(features), count), np.float32),
-            np.zeros(len(features), np.float32),
-            np.zeros((len(features), self.hidden), np.float32),
-        )
-        for steps, part in self.answers(features):
-            answer.measures[steps], answer.closing[steps] = part.measures, part.closing
-            answer.hidden[steps] = part.hidden
-        return answer
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Answer.measures to all of the features (steps, FEATURES)."""
+        measures = np.zeros((len(features), len(self.rest)), np.float32)
+        for steps, answer in self.answers(features):
+            measures[steps] = answer.measures
+        return measures
 
     def answers(self, features: np.ndarray) -> Iterator[tuple[slice, Answer]]:
-        """As predict, some seconds at a time, each with the steps that it is of."""
+        """The answers to features (steps, FEATURES), some seconds at a time, each with the steps that it is of."""
         for first in range(0, len(features), _CHUNK):
             last = min(first + _CHUNK, len(features))
             heard = max(first - HEARD_BEFORE, 0)
