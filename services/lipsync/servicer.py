@@ -11,6 +11,7 @@ from services.lipsync.engines import Engine, PrepareSettings
 from services.runtime.convert import from_crops, from_engine_info, to_crops, to_priority
 from services.runtime.engine import Caller, choose_engine
 from services.runtime.frames import PixelFormat
+from services.runtime.process import return_freed_memory
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
 from services.runtime.streams import ServerStream, blob_chunks, grant_terms, in_thread, split_refused
@@ -60,6 +61,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             yield Packet(pb.PrepareResponse(credit=_CREDIT))
         with span("finish", method="Prepare"):
             prepared = await in_thread(preparation.finish)
+        await in_thread(return_freed_memory)
         yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
         async for chunk, payload in blob_chunks(prepared.blob):
             yield Packet(pb.PrepareResponse(prepared=chunk), payload)
@@ -96,6 +98,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             raise Refusal("OUT_OF_ORDER", f"the track has {points} frames where open said {wanted.frame_count}")
         with span("finish", method="Plan"):
             plan = await in_thread(planning.finish)
+        await in_thread(return_freed_memory)
         async for chunk, payload in blob_chunks(plan):
             yield Packet(pb.PlanResponse(plan=chunk), payload)
         yield Packet(pb.PlanResponse(completed=stream.completed()))

@@ -30,6 +30,12 @@ def keep_large_blocks() -> None:
         pass
 
 
+def return_freed_memory() -> None:
+    """Gives the system what glibc keeps since keep_large_blocks: after work that needs much more than what follows."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def leave_real_time() -> None:
     """Takes all threads of this process back to ordinary scheduling; Linux.
 
