@@ -11,11 +11,9 @@ from services.lipsync.engines import Engine, PrepareSettings
 from services.runtime.convert import from_crops, from_engine_info, to_crops, to_priority
 from services.runtime.engine import Caller, choose_engine
 from services.runtime.frames import PixelFormat
-from services.runtime.process import return_freed_memory
 from services.runtime.refusal import Refusal
 from services.runtime.server import Plain
-from services.runtime.streams import ServerStream, blob_chunks, grant_terms, in_thread, split_refused
-from services.runtime.tracing import span
+from services.runtime.streams import ServerStream, blob_chunks, finish_in_thread, grant_terms, in_thread, split_refused
 from services.runtime.wire import Packet
 from syncline.v1 import lipsync_pb2 as pb
 from syncline.v1 import lipsync_pb2_grpc, media_pb2
@@ -59,9 +57,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
                 await in_thread(preparation.add_crops, crops)
                 stream.answered(len(crops))
             yield Packet(pb.PrepareResponse(credit=_CREDIT))
-        with span("finish", method="Prepare"):
-            prepared = await in_thread(preparation.finish)
-        await in_thread(return_freed_memory)
+        prepared = await finish_in_thread(preparation.finish, "Prepare")
         yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
         async for chunk, payload in blob_chunks(prepared.blob):
             yield Packet(pb.PrepareResponse(prepared=chunk), payload)
@@ -96,9 +92,7 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
             yield Packet(pb.PlanResponse(credit=_CREDIT))
         if points != wanted.frame_count:
             raise Refusal("OUT_OF_ORDER", f"the track has {points} frames where open said {wanted.frame_count}")
-        with span("finish", method="Plan"):
-            plan = await in_thread(planning.finish)
-        await in_thread(return_freed_memory)
+        plan = await finish_in_thread(planning.finish, "Plan")
         async for chunk, payload in blob_chunks(plan):
             yield Packet(pb.PlanResponse(plan=chunk), payload)
         yield Packet(pb.PlanResponse(completed=stream.completed()))

@@ -14,6 +14,7 @@ from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import from_engine_info
 from services.runtime.engine import EngineInfo
 from services.runtime.interceptors import as_failure
+from services.runtime.process import return_freed_memory
 from services.runtime.refusal import Refusal, attempt
 from services.runtime.wire import Packet
 from syncline.errors import to_status
@@ -172,6 +173,14 @@ async def in_thread(work: Callable[..., Result], *arguments: Any) -> Result:
         if not running.cancelled():
             running.exception()  # seen; the cancellation is what counts
         raise
+
+
+async def finish_in_thread(work: Callable[[], Result], method: str) -> Result:
+    """The last work of a stream, in a span of its own. It takes the most memory, which afterwards nobody needs."""
+    with tracing.span("finish", method=method):
+        done = await in_thread(work)
+    await in_thread(return_freed_memory)
+    return done
 
 
 @contextlib.asynccontextmanager
