@@ -4,7 +4,7 @@ from pathlib import Path
 
 SERVICES = ("decoder", "detector", "lipsync", "restorer", "orchestrator")
 _SERVE = """
-import concurrent.futures, json, os, pathlib, signal, sys, threading
+import concurrent.futures, json, os, pathlib, signal, sys
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 
@@ -15,19 +15,26 @@ def serve(stage):
     if stage == os.environ.get("BROKEN"):
         print('{"event": "cannot start", "error": "model face.tflite is missing: run make models"}', file=sys.stderr)
         sys.exit(1)
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stage == os.environ.get("STUBBORN") or stopping.set())
+    # Not by a handler: each thread of a killed parent sends the signal once, and a handler interrupted by itself while
+    # it sets an event never ends.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
     health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
     address = os.environ[f"{stage.upper()}_HOST"] + ":" + os.environ[f"{stage.upper()}_PORT"]
     if stage == "orchestrator":
         import fakes
         with fakes.serving(fakes.FakeOrchestrator(), address):
-            stopping.wait()
+            wait(stage)
         return
     server.add_insecure_port(address)
     server.start()
-    stopping.wait()
+    wait(stage)
+    server.stop(0).wait()
+
+def wait(stage):
+    signal.sigwait({signal.SIGTERM})
+    while stage == os.environ.get("STUBBORN"):
+        signal.pause()
 """
 
 
