@@ -116,7 +116,8 @@ def _measure_driven(trial: Trial, person: Person, driven: Driven) -> Figures:
     heard = predict_opening(drive.speech, times)
     found["sound_offset_ms"], found["sound_correlation"] = measures.find_offset(times, opening, heard)
     if drive.truth is not None:
-        found |= _compare(times, opening, aligned[:, LIPS], silent, drive.truth, person, trial.offset)
+        left = trial.offset - trial.kept_offset
+        found |= _compare(times, opening, aligned[:, LIPS], silent, drive.truth, person, left)
         found["wish_kept"] = measures.correlate(opening, driven.wanted)
         found["wish_correlation"] = measures.correlate(driven.wanted, person.opening[drive.truth])
     return found
@@ -131,7 +132,7 @@ def _compare(
     person: Person,
     offset: float,
 ) -> Figures:
-    """Against what the mouth really did. `offset`: seconds by which its lips led its sound, as the engine found."""
+    """Against what the mouth really did. `offset`: seconds by which that was earlier, as far as the engine knows."""
     real = person.opening[truth]
     in_time = np.interp(times - offset, times, real) if np.isfinite(real).all() else real
     found = {

@@ -5,8 +5,9 @@ import pytest
 
 from services.lipsync.engines import SPEECH_RATE
 from services.lipsync.engines.rewrite import shape, voice
-from services.lipsync.engines.rewrite.fit import fit_person, read_fit, usual_range
+from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit, usual_range
 from services.lipsync.engines.rewrite.shape import Measure
+from services.lipsync.engines.rewrite.wish import wish_shapes
 from services.runtime.refusal import Refusal
 
 from .people import make_points, open_mouths, pose, speak
@@ -50,11 +51,34 @@ def test_lips_out_of_time_are_found_out(lead: float) -> None:
     speech, openness = speak(14)
     fit = fit_person(voice.mel_of(speech), *watch(openness, 0.3, lead))
     assert abs(fit.offset - lead) <= 0.055  # people open a little before they sound; this mouth does not
-    # What is said is in time with its sound, however the source was.
+    # What the net says of a speech is in time with its sound, however the source was.
     unheard, truth = speak(8, seed=5)
     times, measures = watch(truth, 0.3)
     predicted, _ = fit.predict(voice.make_features(voice.mel_of(unheard)))
     assert correlate(predicted, measures, times) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("offset", "kept"), [(0.0, 0.0), (0.01, 0.01), (-0.01, -0.01), (0.07, 0.02), (-0.08, -0.02), (0.09, 0), (-0.2, 0)]
+)
+def test_lips_keep_as_much_of_their_own_time_as_nobody_notices(offset: float, kept: float) -> None:
+    known = usual_range()
+    weights, gain = np.zeros((voice.load_voice_model().hidden + 1, shape.MEASURES)), np.ones(shape.MEASURES)
+    speech, _ = speak(6)
+    mel, times = voice.mel_of(speech), np.arange(0.5, 5.5, 0.04)
+    unseen = np.full((len(times), shape.MEASURES), np.nan)
+    as_it_is = wish_shapes(PersonFit(known, weights, gain, 0.0), mel, times + kept, unseen)
+    np.testing.assert_allclose(wish_shapes(PersonFit(known, weights, gain, offset), mel, times, unseen), as_it_is)
+
+
+@pytest.mark.parametrize(("seconds", "timed"), [(3.0, True), (1.8, False)])  # 2.1 and 1.1 of them speech
+def test_lips_are_timed_before_anything_else_is_learned(seconds: float, timed: bool) -> None:
+    speech, openness = speak(14)
+    times, measures = watch(openness, 0.3, 0.08)
+    seen = times < seconds
+    fit = fit_person(voice.mel_of(speech[: int(seconds * SPEECH_RATE)]), times[seen], measures[seen])
+    assert (fit.offset > 0.02) == timed
+    assert not fit.fitted
 
 
 def test_another_persons_sound_teaches_only_the_range() -> None:

@@ -35,7 +35,7 @@ from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal, attempt
 
-VERSION = "7"
+VERSION = "8"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
 _MOST_WIDENED = 0.3  # spans by which the opening wanted may be above the widest recorded
@@ -100,8 +100,9 @@ class RewritePreparation:
         notes = fit.notes
         if fit.offset:
             order = "before" if fit.offset > 0 else "after"
-            lag = round(abs(fit.offset) * 1000)
-            notes += (f"The source's lips move {lag} ms {order} its sound; the output is in time.",)
+            lag, kept = round(abs(fit.offset) * 1000), round(abs(fit.kept_offset) * 1000)
+            output = f"{kept} ms {order} it" if kept else "in time"
+            notes += (f"The source's lips move {lag} ms {order} its sound; the output's move {output}.",)
         if len(library) and not shows_inside(library):
             notes += ("The source shows no open mouths to choose from: the inside of the mouth will be drawn.",)
         packed = blob.pack("prepared", library.to_arrays() | fit.to_arrays())

@@ -17,7 +17,11 @@ from services.runtime.blobs import Rows
 
 MAX_OFFSET = 0.2  # seconds
 _OFFSET_STEP = 0.01  # seconds
-_MIN_SPEECH = 2.5  # seconds of speech under a visible mouth, below which nothing is fitted
+# Seconds by which lips may lead or follow any speech as they do the source's: half a frame of 25 a second. Viewers
+# notice 45 ms and accept none above 90 (sound early; ITU-R BT.1359): such a source is a faulty recording, no person's way.
+_KEPT_OFFSET, _FAULTY_OFFSET = 0.02, 0.09
+_MIN_TIMED = 1.5  # seconds of speech under a visible mouth, below which not even the offset is looked for
+_MIN_SPEECH = 2.5  # the same, below which nothing is fitted
 _MIN_CORRELATION = 0.2  # of prediction and lips at the best offset, below which the sound is not these lips'
 _OFFSET_GAIN = 0.04  # correlation that an offset must win over none
 _MIN_TAUGHT = 6.0  # seconds of speech under a visible mouth, below which the net's answer is not corrected
@@ -31,6 +35,7 @@ _REST_SPREAD = 0.02  # opening at rest, in eye distances, by which people differ
 # What the net is not sure of it hedges: its answers vary a little less than mouths do.
 GENERIC_GAIN = 1.05
 _MAX_GAIN = 1.8
+_HARDLY = "The source hardly speaks: its person's range is taken as usual."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,13 @@ class PersonFit:
     fitted: bool = False
     correlation: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def kept_offset(self) -> float:
+        """Seconds by which lips that say any speech lead it."""
+        if abs(self.offset) >= _FAULTY_OFFSET:
+            return 0.0
+        return min(max(self.offset, -_KEPT_OFFSET), _KEPT_OFFSET)
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Measures (steps, measures) that say the speech, at rest where nobody speaks; and Answer.closing."""
@@ -116,13 +128,14 @@ def fit_person(mel: np.ndarray, times: np.ndarray, measures: np.ndarray) -> Pers
     steps = voice.step_times(len(features))
     speaking = _at(voice.step_activity(features)[:, None], times)[:, 0] > 0.5
     seconds = float(np.minimum(np.diff(times, append=times[-1]), 0.1)[speaking].sum())
-    if seconds < _MIN_SPEECH:
-        note = "The source hardly speaks: its person's range is taken as usual."
-        return _unfitted(_mix_range(measures, seconds / _MIN_SPEECH), note)
+    if seconds < _MIN_TIMED:
+        return _unfitted(_mix_range(measures, seconds / _MIN_SPEECH), _HARDLY)
     known = find_range(measures)
     truth = np.clip(known.to_relative(measures), -1.5, 2.5)
     heard = voice.load_voice_model().predict(features)
     offset, correlation = find_offset(steps, heard[:, 0], times[speaking], truth[speaking, 0])
+    if seconds < _MIN_SPEECH:
+        return _unfitted(_mix_range(measures, seconds / _MIN_SPEECH), _HARDLY, offset)
     if np.percentile(measures[:, 0], 95) < _MOVING or correlation < _MIN_CORRELATION:
         note = "The source's sound does not fit its lips: only its range was learned."
         return _unfitted(_mix_range(measures, 0.5), note)
@@ -218,8 +231,8 @@ def _no_weights() -> np.ndarray:
     return np.zeros((voice.load_voice_model().hidden + 1, shape.MEASURES))
 
 
-def _unfitted(known: Range, note: str) -> PersonFit:
-    return PersonFit(known, _no_weights(), np.full(shape.MEASURES, GENERIC_GAIN), 0.0, notes=(note,))
+def _unfitted(known: Range, note: str, offset: float = 0.0) -> PersonFit:
+    return PersonFit(known, _no_weights(), np.full(shape.MEASURES, GENERIC_GAIN), offset, notes=(note,))
 
 
 def _mix_range(measures: np.ndarray, trust: float) -> Range:

@@ -23,10 +23,11 @@ def wish_shapes(
 ) -> np.ndarray:
     """The measures (n, measures) wanted at `times`, given those of the frames' own mouths (NaN: no face).
 
-    Where nobody speaks a mouth that is closed anyway is left as it is.
+    The lips lead or follow the speech by PersonFit.kept_offset. Where nobody speaks a mouth that is closed anyway is
+    left as it is.
     """
     features = voice.make_features(mel)
-    steps = voice.step_times(len(features))
+    steps, heard = voice.step_times(len(features)), times + fit.kept_offset
     if len(steps) == 0:
         spoken, activity = np.tile(fit.known.rest, (len(times), 1)), np.zeros((len(times), 1))
     else:
@@ -36,8 +37,8 @@ def wish_shapes(
         measures = smooth_over_time(measures, expression.smoothing)
         measures = press_lips(measures, closing, fit.known, expression.closure_strength)
         columns = zip(measures.T, rest, strict=True)
-        spoken = np.stack([np.interp(times, steps, column, right=at) for column, at in columns], axis=1)
-        activity = np.interp(times, steps, voice.step_activity(features), right=0.0)[:, None]
+        spoken = np.stack([np.interp(heard, steps, column, right=at) for column, at in columns], axis=1)
+        activity = np.interp(heard, steps, voice.step_activity(features), right=0.0)[:, None]
     spoken[:, Measure.OPENING] = np.maximum(spoken[:, Measure.OPENING], 0)
     opened = fit.known.to_relative(own)[:, :1]
     closed = np.clip(2 - np.nan_to_num(opened, nan=9.0) / _AT_REST, 0, 1)
