@@ -18,8 +18,8 @@ class FrameOutlet:
         shared = media_pb2.TRANSPORT_SHARED_MEMORY in wanted.transports
         if shared and wanted.shared_memory and wanted.shared_memory == see_shared_memory():
             try:
-                self.ring = RingWriter(slots, slot_bytes)
-            except OSError:  # no room: a container's /dev/shm has 64 MiB unless told otherwise
+                self.ring = RingWriter.make(slots, slot_bytes)
+            except OSError:
                 self.ring = None
 
     def grant(self, terms: media_pb2.StreamTerms) -> media_pb2.StreamTerms:
@@ -35,7 +35,10 @@ class FrameOutlet:
         if self.ring is None:
             return batch, payload
         self.ring.unlink()  # credit has come: the client has the ring open
-        batch.ref.CopyFrom(self.ring.write(sequence, payload))
+        try:
+            batch.ref.CopyFrom(self.ring.write(sequence, payload))
+        except OSError:  # no room: a container's /dev/shm has 64 MiB unless told otherwise
+            return batch, payload
         return batch, ()
 
     def close(self) -> None:

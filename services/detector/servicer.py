@@ -35,36 +35,38 @@ class DetectorServicer(Plain, detector_pb2_grpc.DetectorServiceServicer):
         )
 
     async def Detect(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        stream = ServerStream(requests)
-        wanted = await stream.read_open()
-        engine = choose_engine(wanted.engine, self._engines)
-        settings = _to_settings(wanted)
-        tracker = engine.open_tracker(settings)
-        terms = grant_terms(engine.info, wanted.transports)
-        yield pb.DetectResponse(opened=pb.DetectOpened(terms=terms, settings=_from_settings(settings, engine)))
-        async for _, packet in stream.packets("views"):
-            views = to_frames(packet.message.views, packet.data)
-            for view in views:
-                _check_view(view, settings)
-            frames = await in_thread(_track, tracker, views)
-            stream.answered(len(frames))
-            yield pb.DetectResponse(faces=pb.FaceBatch(sequence=packet.message.views.sequence, frames=frames))
-        yield pb.DetectResponse(completed=stream.completed())
+        with ServerStream(requests) as stream:
+            wanted = await stream.read_open()
+            engine = choose_engine(wanted.engine, self._engines)
+            settings = _to_settings(wanted)
+            tracker = engine.open_tracker(settings)
+            terms = stream.share(grant_terms(engine.info, wanted.transports), wanted)
+            yield pb.DetectResponse(opened=pb.DetectOpened(terms=terms, settings=_from_settings(settings, engine)))
+            async for _, packet in stream.packets("views"):
+                views = to_frames(packet.message.views, packet.data)
+                for view in views:
+                    _check_view(view, settings)
+                frames = await in_thread(_track, tracker, views)
+                stream.answered(len(frames))
+                yield pb.DetectResponse(faces=pb.FaceBatch(sequence=packet.message.views.sequence, frames=frames))
+            yield pb.DetectResponse(completed=stream.completed())
 
     async def Landmark(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        stream = ServerStream(requests)
-        wanted = await stream.read_open()
-        engine = choose_engine(wanted.engine, self._engines)
-        yield pb.LandmarkResponse(opened=pb.LandmarkOpened(terms=grant_terms(engine.info, wanted.transports)))
-        async for _, packet in stream.packets("crops"):
-            sequence = packet.message.crops.sequence
-            crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-            faces, errors = await each_item(partial(_landmark, engine), crops, sequence)
-            for error in errors:
-                yield pb.LandmarkResponse(error=error)
-            stream.answered(len(crops), len(errors))
-            yield pb.LandmarkResponse(landmarks=pb.LandmarkBatch(sequence=sequence, crops=faces))
-        yield pb.LandmarkResponse(completed=stream.completed())
+        with ServerStream(requests) as stream:
+            wanted = await stream.read_open()
+            engine = choose_engine(wanted.engine, self._engines)
+            yield pb.LandmarkResponse(
+                opened=pb.LandmarkOpened(terms=stream.share(grant_terms(engine.info, wanted.transports), wanted))
+            )
+            async for _, packet in stream.packets("crops"):
+                sequence = packet.message.crops.sequence
+                crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
+                faces, errors = await each_item(partial(_landmark, engine), crops, sequence)
+                for error in errors:
+                    yield pb.LandmarkResponse(error=error)
+                stream.answered(len(crops), len(errors))
+                yield pb.LandmarkResponse(landmarks=pb.LandmarkBatch(sequence=sequence, crops=faces))
+            yield pb.LandmarkResponse(completed=stream.completed())
 
 
 def _landmark(engine: Engine, crop: Crop) -> pb.CropFace:

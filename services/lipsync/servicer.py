@@ -39,29 +39,29 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         )
 
     async def Prepare(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        stream = ServerStream(requests)
-        wanted = await stream.read_open()
-        engine = choose_engine(wanted.engine, self._engines)
-        time_base = convert.to_time_base(wanted.time_base)
-        if not 0 < wanted.crop_scale <= 1:
-            raise Refusal("INVALID_OPTION", "crop_scale must be above 0 and at most 1", field="crop_scale")
-        preparation = engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
-        opened = pb.PrepareOpened(terms=grant_terms(engine.info, wanted.transports))
-        yield Packet(pb.PrepareResponse(opened=opened))
-        speech = convert.SpeechReader()
-        async for kind, packet in stream.packets("speech", "crops"):
-            if kind == "speech":
-                await in_thread(preparation.add_speech, speech.read(packet))
-            else:
-                crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-                await in_thread(preparation.add_crops, crops)
-                stream.answered(len(crops))
-            yield Packet(pb.PrepareResponse(credit=_CREDIT))
-        prepared = await finish_in_thread(preparation.finish, "Prepare")
-        yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
-        async for chunk, payload in blob_chunks(prepared.blob):
-            yield Packet(pb.PrepareResponse(prepared=chunk), payload)
-        yield Packet(pb.PrepareResponse(completed=stream.completed()))
+        with ServerStream(requests) as stream:
+            wanted = await stream.read_open()
+            engine = choose_engine(wanted.engine, self._engines)
+            time_base = convert.to_time_base(wanted.time_base)
+            if not 0 < wanted.crop_scale <= 1:
+                raise Refusal("INVALID_OPTION", "crop_scale must be above 0 and at most 1", field="crop_scale")
+            preparation = engine.open_preparation(PrepareSettings(time_base, wanted.crop_scale))
+            opened = pb.PrepareOpened(terms=stream.share(grant_terms(engine.info, wanted.transports), wanted))
+            yield Packet(pb.PrepareResponse(opened=opened))
+            speech = convert.SpeechReader()
+            async for kind, packet in stream.packets("speech", "crops"):
+                if kind == "speech":
+                    await in_thread(preparation.add_speech, speech.read(packet))
+                else:
+                    crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
+                    await in_thread(preparation.add_crops, crops)
+                    stream.answered(len(crops))
+                yield Packet(pb.PrepareResponse(credit=_CREDIT))
+            prepared = await finish_in_thread(preparation.finish, "Prepare")
+            yield Packet(pb.PrepareResponse(summary=convert.from_summary(prepared)))
+            async for chunk, payload in blob_chunks(prepared.blob):
+                yield Packet(pb.PrepareResponse(prepared=chunk), payload)
+            yield Packet(pb.PrepareResponse(completed=stream.completed()))
 
     async def Plan(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)
@@ -98,33 +98,33 @@ class LipsyncServicer(Plain, lipsync_pb2_grpc.LipsyncServiceServicer):
         yield Packet(pb.PlanResponse(completed=stream.completed()))
 
     async def Sync(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        stream = ServerStream(requests)
-        wanted = await stream.read_open()
-        engine = choose_engine(wanted.engine, self._engines)
-        expression = convert.to_expression(wanted.expression)
-        job = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
-        caller = Caller(str(job), to_priority(wanted.priority))
-        blobs, missing = self._blobs.find(wanted.prepared_digest, wanted.plan_digest)
-        opened = pb.SyncOpened(
-            terms=grant_terms(engine.info, wanted.transports),
-            missing=missing,
-            expression=convert.from_expression(expression),
-        )
-        yield Packet(pb.SyncResponse(opened=opened))
-        blobs |= await stream.read_blobs("blob", missing)
-        self._blobs.put(blobs)
-        prepared, plan = blobs[wanted.prepared_digest], blobs[wanted.plan_digest]
-        rendering = await in_thread(engine.open_rendering, prepared, plan, expression)
-        async for _, packet in stream.packets("crops"):
-            sequence = packet.message.crops.sequence
-            crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
-            synced, errors = split_refused(await in_thread(rendering.sync_batch, crops, caller), sequence)
-            for error in errors:
-                yield Packet(pb.SyncResponse(error=error))
-            stream.answered(len(crops), len(errors))
-            batch, payload = from_crops(sequence, synced)
-            yield Packet(pb.SyncResponse(crops=batch), payload)
-        yield Packet(pb.SyncResponse(completed=stream.completed()))
+        with ServerStream(requests) as stream:
+            wanted = await stream.read_open()
+            engine = choose_engine(wanted.engine, self._engines)
+            expression = convert.to_expression(wanted.expression)
+            job = dict(context.invocation_metadata() or ()).get("syncline-job", context.peer())
+            caller = Caller(str(job), to_priority(wanted.priority))
+            blobs, missing = self._blobs.find(wanted.prepared_digest, wanted.plan_digest)
+            opened = pb.SyncOpened(
+                terms=stream.share(grant_terms(engine.info, wanted.transports), wanted, answers=True),
+                missing=missing,
+                expression=convert.from_expression(expression),
+            )
+            yield Packet(pb.SyncResponse(opened=opened))
+            blobs |= await stream.read_blobs("blob", missing)
+            self._blobs.put(blobs)
+            prepared, plan = blobs[wanted.prepared_digest], blobs[wanted.plan_digest]
+            rendering = await in_thread(engine.open_rendering, prepared, plan, expression)
+            async for _, packet in stream.packets("crops"):
+                sequence = packet.message.crops.sequence
+                crops = to_crops(packet.message.crops, packet.data, PixelFormat.RGB24)
+                synced, errors = split_refused(await in_thread(rendering.sync_batch, crops, caller), sequence)
+                for error in errors:
+                    yield Packet(pb.SyncResponse(error=error))
+                stream.answered(len(crops), len(errors))
+                batch, payload = from_crops(sequence, synced)
+                yield stream.place(Packet(pb.SyncResponse(crops=batch), payload))
+            yield Packet(pb.SyncResponse(completed=stream.completed()))
 
     async def Match(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         stream = ServerStream(requests)

@@ -10,7 +10,7 @@ import numpy as np
 
 from services.orchestrator.compositing import CropWindow, cut_crop, make_view
 from services.orchestrator.pipeline import pass_through
-from services.orchestrator.stages import FrameReader, Metadata, Stages
+from services.orchestrator.stages import FrameReader, Metadata, Stages, transports
 from services.runtime.convert import from_crops, from_frames, to_mesh
 from services.runtime.faces import Crop
 from services.runtime.frames import Frame, FrameFormat, PixelFormat
@@ -77,6 +77,7 @@ class FaceFinder:
             view_height=self._view_format.height,
             source_width=size[0],
             source_height=size[1],
+            **transports(),
         )
         self._opening = Packet(detector_pb2.DetectRequest(open=wanted))
         self._stages, self._metadata = stages, metadata
@@ -106,7 +107,7 @@ class FaceFinder:
 
     async def _look_closer(self, batch: _Batch, crops: list[Crop]) -> None:
         """A stream for each batch that needs one: most need none, and one that is kept open and unused would stall."""
-        opening = Packet(detector_pb2.LandmarkRequest(open=detector_pb2.LandmarkOpen()))
+        opening = Packet(detector_pb2.LandmarkRequest(open=detector_pb2.LandmarkOpen(**transports())))
         async with self._stages.stream("detector", "Landmark", opening, self._metadata) as stream:
             async for answer in stream.exchange(_send_once(crops)):
                 if answer.message.WhichOneof("message") == "landmarks":

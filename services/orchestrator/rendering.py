@@ -22,7 +22,7 @@ from services.orchestrator.outcomes import SegmentReport
 from services.orchestrator.pipeline import pass_through, work_ahead
 from services.orchestrator.smart_render import Run
 from services.orchestrator.source import Prepared
-from services.orchestrator.stages import Metadata, Stages
+from services.orchestrator.stages import Metadata, Stages, transports
 from services.orchestrator.timeline import SegmentSpan, Timeline
 from services.orchestrator.trust import Trust, show_share
 from services.runtime import tracing
@@ -176,6 +176,7 @@ async def _open_sync(stages: Stages, job: RenderJob, mouth: Mouth, metadata: Met
         plan_digest=mouth.plan.digest,
         expression=job.expression,
         priority=job.priority,
+        **transports(),
     )
     async with stages.stream("lipsync", "Sync", Packet(lipsync_pb2.SyncRequest(open=wanted)), metadata) as sync:
         for blob in (mouth.prepared.blob, mouth.plan):

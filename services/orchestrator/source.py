@@ -14,7 +14,7 @@ from services.orchestrator.artifacts import ArtifactStore
 from services.orchestrator.compositing import cut_crop
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.kept_blobs import KeptBlob, keep_blob
-from services.orchestrator.stages import Metadata, Stages
+from services.orchestrator.stages import Metadata, Stages, transports
 from services.runtime.blobs import Rows, StoredArray
 from services.runtime.convert import from_crops, from_fraction, from_samples
 from services.runtime.faces import Crop
@@ -130,6 +130,7 @@ async def find_prepared(
         engine=engine.name,
         time_base=from_fraction(source.analysis.time_base),
         crop_scale=source.track.crop_scale,
+        **transports(),
     )
     opening = Packet(lipsync_pb2.PrepareRequest(open=wanted))
     summary, sent = lipsync_pb2.PrepareSummary(), 0

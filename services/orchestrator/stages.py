@@ -59,8 +59,6 @@ class Stages:
     `keys`: the files to speak TLS with the stages, where they do.
     """
 
-    # What frames may come by, the best first.
-    transports: Sequence[media_pb2.Transport] = (media_pb2.TRANSPORT_SHARED_MEMORY, media_pb2.TRANSPORT_INLINE)
     _pace: Pace | None = None
 
     def __init__(
@@ -167,8 +165,7 @@ class Stages:
             start=from_fraction(start),
             end=from_fraction(end),
             credits=_FRAME_CREDITS,
-            transports=self.transports,
-            shared_memory=see_shared_memory(),
+            **transports(),
         )
         opening = decoder_pb2.DecodeFramesRequest(open=wanted)
         return FrameReader(self.stream("decoder", "DecodeFrames", opening, metadata), take, self._pace)
@@ -204,9 +201,16 @@ class Stages:
         raise AssertionError  # the last try returns or raises
 
 
+def transports() -> dict[str, Any]:
+    """What an Open offers pixels to travel by, the best first."""
+    offered = (media_pb2.TRANSPORT_SHARED_MEMORY, media_pb2.TRANSPORT_INLINE)
+    return {"transports": offered, "shared_memory": see_shared_memory()}
+
+
 def open_restorer(member: Member, engine: str = "") -> ClientStream:
     """A stream for the batches of all jobs. How long it may be silent is the dispatcher's to judge."""
-    opening = Packet(restorer_pb2.RestoreRequest(open=restorer_pb2.RestoreOpen(engine=engine)))
+    wanted = restorer_pb2.RestoreOpen(engine=engine, **transports())
+    opening = Packet(restorer_pb2.RestoreRequest(open=wanted))
     return ClientStream(member.stub.Restore, opening, (), stall=None, peer=f"the restorer at {member.address}")
 
 
@@ -247,7 +251,7 @@ class FrameReader(Generic[Taken]):
                 raise InternalError("the decoder opened a stream without a time base")
             self.format, self.time_base, self.terms = to_frame_format(opened.format), time_base, opened.terms
             if opened.terms.transport == media_pb2.TRANSPORT_SHARED_MEMORY:
-                self._ring = RingReader(opened.terms.ring)
+                self._ring = RingReader.open(opened.terms.ring)
                 await self._give_credit(opened.terms.ring.slots)
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -276,7 +280,9 @@ class FrameReader(Generic[Taken]):
 
     def _take_batch(self, packet: Packet) -> list[Taken]:
         batch = packet.message.batch
-        pixels = packet.data if self._ring is None else self._ring.read(batch.ref)
+        pixels = packet.data
+        if self._ring is not None and batch.HasField("ref"):  # else it had no room there
+            pixels = self._ring.read(batch.sequence, batch.ref)
         return [self._take(frame) for frame in to_frames(batch, pixels)]
 
     async def _give_credit(self, batches: int) -> None:

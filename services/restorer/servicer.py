@@ -35,22 +35,22 @@ class RestorerServicer(Plain, restorer_pb2_grpc.RestorerServiceServicer):
         )
 
     async def Restore(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        stream = ServerStream(requests)
-        wanted = await stream.read_open()
-        engine = choose_engine(wanted.engine, self._engines)
-        job = str(dict(context.invocation_metadata() or ()).get("syncline-job", context.peer()))
-        terms = grant_terms(engine.info, wanted.transports)
-        yield Packet(pb.RestoreResponse(opened=pb.RestoreOpened(terms=terms)))
-        async for _, packet in stream.packets("crops"):
-            request = packet.message
-            strength = request.strength if request.HasField("strength") else 1.0
-            if not 0 <= strength <= 1:
-                raise Refusal("INVALID_OPTION", f"strength is {strength:g}; the range is 0 to 1", field="strength")
-            crops = to_crops(request.crops, packet.data, PixelFormat.RGBA32)
-            # A worker's one stream serves many jobs.
-            caller = Caller(trace_of(request.traceparent) or job, to_priority(request.priority))
-            restored = await in_thread(engine.restore, crops, strength, caller)
-            stream.answered(len(restored))
-            batch, payload = from_crops(request.crops.sequence, restored)
-            yield Packet(pb.RestoreResponse(crops=batch), payload)
-        yield Packet(pb.RestoreResponse(completed=stream.completed()))
+        with ServerStream(requests) as stream:
+            wanted = await stream.read_open()
+            engine = choose_engine(wanted.engine, self._engines)
+            job = str(dict(context.invocation_metadata() or ()).get("syncline-job", context.peer()))
+            terms = stream.share(grant_terms(engine.info, wanted.transports), wanted, answers=True)
+            yield Packet(pb.RestoreResponse(opened=pb.RestoreOpened(terms=terms)))
+            async for _, packet in stream.packets("crops"):
+                request = packet.message
+                strength = request.strength if request.HasField("strength") else 1.0
+                if not 0 <= strength <= 1:
+                    raise Refusal("INVALID_OPTION", f"strength is {strength:g}; the range is 0 to 1", field="strength")
+                crops = to_crops(request.crops, packet.data, PixelFormat.RGBA32)
+                # A worker's one stream serves many jobs.
+                caller = Caller(trace_of(request.traceparent) or job, to_priority(request.priority))
+                restored = await in_thread(engine.restore, crops, strength, caller)
+                stream.answered(len(restored))
+                batch, payload = from_crops(request.crops.sequence, restored)
+                yield stream.place(Packet(pb.RestoreResponse(crops=batch), payload))
+            yield Packet(pb.RestoreResponse(completed=stream.completed()))

@@ -23,92 +23,125 @@ _NAME = re.compile(r"syncline-(\d+)-[0-9a-f]{32}")
 
 
 def see_shared_memory() -> str:
-    """Which shared memory this process sees; empty where there is none. Equal texts mean the same memory."""
+    """Which shared memory this process sees, and as whom: the same for both where it can be shared. Empty for none."""
     try:
-        return f"{_BOOT_ID.read_text().strip()}:{FOLDER.stat().st_dev}"
+        return f"{_BOOT_ID.read_text().strip()}:{FOLDER.stat().st_dev}:{os.getuid()}"
     except OSError:
         return ""
 
 
-class RingWriter:
-    """The server's end. Slots are used in turn: a batch goes into the slot that the batch `slots` before it left."""
+class _Ring:
+    """The slots as one end sees them. The batch with number `sequence` lies in slot `sequence % slots`."""
 
-    def __init__(self, slots: int, slot_bytes: int) -> None:
-        """Raises OSError where shared memory is missing or too small."""
-        _sweep()
-        self._name = f"syncline-{os.getpid()}-{secrets.token_hex(16)}"
-        self._slots, self._slot_bytes, self._named = slots, slot_bytes, True
-        descriptor = os.open(FOLDER / self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    def __init__(self, ring: media_pb2.SharedRing, descriptor: int, named: bool) -> None:
+        """Takes the descriptor over."""
+        self.message = ring
+        self._descriptor, self._named = descriptor, named
         try:
-            os.posix_fallocate(descriptor, 0, slots * slot_bytes)  # too little memory shows now, not as a SIGBUS later
-            self._memory = mmap.mmap(descriptor, slots * slot_bytes)
+            self._memory = mmap.mmap(descriptor, ring.slots * ring.slot_bytes, access=self._access)
         except BaseException:
-            self.unlink()
+            self._leave()
             raise
-        finally:
+
+    _access = mmap.ACCESS_READ
+
+    @classmethod
+    def make(cls, slots: int, slot_bytes: int) -> Self:
+        """The server's end. Raises OSError where there is no shared memory."""
+        _sweep()
+        name = f"syncline-{os.getpid()}-{secrets.token_hex(16)}"
+        descriptor = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        ring = media_pb2.SharedRing(name=name, slots=slots, slot_bytes=slot_bytes)
+        try:
+            os.ftruncate(descriptor, slots * slot_bytes)
+        except BaseException:
             os.close(descriptor)
+            (FOLDER / name).unlink()
+            raise
+        return cls(ring, descriptor, named=True)
 
-    @property
-    def message(self) -> media_pb2.SharedRing:
-        return media_pb2.SharedRing(name=self._name, slots=self._slots, slot_bytes=self._slot_bytes)
-
-    def write(self, sequence: int, payload: Sequence[Buffer]) -> media_pb2.BufferRef:
-        """Puts the payload of batch `sequence` into its slot, which the client must have given back."""
-        generation, slot = divmod(sequence, self._slots)
-        start = end = slot * self._slot_bytes
-        for buffer in payload:
-            self._memory[end : end + len(buffer)] = buffer
-            end += len(buffer)
-        return media_pb2.BufferRef(slot=slot, length=end - start, generation=generation)
+    @classmethod
+    def open(cls, ring: media_pb2.SharedRing) -> Self:
+        """The client's end. Raises Refusal INVALID_BATCH for what is not the name or the size of a ring; OSError."""
+        if not _NAME.fullmatch(ring.name):
+            raise Refusal("INVALID_BATCH", f"{ring.name[:80]!r} is not the name of a ring")
+        mode = os.O_RDONLY if cls._access == mmap.ACCESS_READ else os.O_RDWR
+        descriptor = os.open(FOLDER / ring.name, mode | os.O_NOFOLLOW)
+        if not ring.slots or os.fstat(descriptor).st_size != ring.slots * ring.slot_bytes:
+            os.close(descriptor)
+            raise Refusal("INVALID_BATCH", "the ring does not have the size that the server says")
+        return cls(ring, descriptor, named=False)
 
     def unlink(self) -> None:
         """Takes the name away; both ends keep the memory."""
         if self._named:
             self._named = False
-            (FOLDER / self._name).unlink(missing_ok=True)
+            (FOLDER / self.message.name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        self.unlink()
-        self._memory.close()
-
-
-class RingReader:
-    """The client's end. Raises Refusal INVALID_BATCH for names and references that are not what a ring's can be."""
-
-    def __init__(self, ring: media_pb2.SharedRing) -> None:
-        if not _NAME.fullmatch(ring.name):
-            raise Refusal("INVALID_BATCH", f"{ring.name[:80]!r} is not the name of a ring")
-        descriptor = os.open(FOLDER / ring.name, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            if not ring.slots or os.fstat(descriptor).st_size != ring.slots * ring.slot_bytes:
-                raise Refusal("INVALID_BATCH", "the ring does not have the size that the server says")
-            self._memory = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptor)
-        self._slots, self._slot_bytes = ring.slots, ring.slot_bytes
-        self._generations = [0] * ring.slots
-
-    def read(self, ref: media_pb2.BufferRef) -> memoryview:
-        """The payload where it lies: it stays as it is until its slot is given back."""
-        if ref.slot >= self._slots or ref.length > self._slot_bytes:
-            raise Refusal("INVALID_BATCH", f"slot {ref.slot} with {ref.length} bytes lies outside the ring")
-        if ref.generation != self._generations[ref.slot]:
-            raise Refusal("INVALID_BATCH", f"slot {ref.slot} was written over", generation=ref.generation)
-        self._generations[ref.slot] += 1
-        start = ref.slot * self._slot_bytes
-        return memoryview(self._memory)[start : start + ref.length]
-
-    def close(self) -> None:
-        with contextlib.suppress(
-            BufferError
-        ):  # the traceback of an error may still view it; it goes with the last view
+        with contextlib.suppress(BufferError):  # an error's traceback may still view it; it goes with the last view
             self._memory.close()
+        self._leave()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _leave(self) -> None:
+        self.unlink()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class RingWriter(_Ring):
+    """The end that writes. A batch may be written once the one `slots` before it is needed no more."""
+
+    _access = mmap.ACCESS_WRITE
+
+    def __init__(self, ring: media_pb2.SharedRing, descriptor: int, named: bool) -> None:
+        super().__init__(ring, descriptor, named)
+        self._reserved = [0] * ring.slots  # bytes
+
+    def write(self, sequence: int, payload: Sequence[Buffer]) -> media_pb2.BufferRef:
+        """Puts the payload of batch `sequence` into its slot. Raises OSError when there is no room for it."""
+        turn, slot = divmod(sequence, self.message.slots)
+        start = slot * self.message.slot_bytes
+        length = sum(map(len, payload))
+        if length > self.message.slot_bytes:
+            raise OSError(f"{length} bytes are more than a slot holds")
+        if length > self._reserved[slot]:
+            os.posix_fallocate(self._descriptor, start, length)  # too little memory is an error here, a SIGBUS later
+            self._reserved[slot] = length
+        end = start
+        for buffer in payload:
+            self._memory[end : end + len(buffer)] = buffer
+            end += len(buffer)
+        return media_pb2.BufferRef(slot=slot, length=length, generation=turn)
+
+
+class RingReader(_Ring):
+    """The end that reads."""
+
+    def __init__(self, ring: media_pb2.SharedRing, descriptor: int, named: bool) -> None:
+        super().__init__(ring, descriptor, named)
+        self._due = 0  # the least sequence that was not read
+
+    def read(self, sequence: int, ref: media_pb2.BufferRef) -> memoryview:
+        """The payload of batch `sequence` where it lies: as it is until that slot is written again.
+
+        Raises Refusal INVALID_BATCH for references that are not what that batch's can be.
+        """
+        slots, slot_bytes = self.message.slots, self.message.slot_bytes
+        if ref.slot >= slots or ref.length > slot_bytes:
+            raise Refusal("INVALID_BATCH", f"slot {ref.slot} with {ref.length} bytes lies outside the ring")
+        if sequence < self._due or (ref.generation, ref.slot) != divmod(sequence, slots):
+            raise Refusal("INVALID_BATCH", f"slot {ref.slot} was written over", generation=ref.generation)
+        self._due = sequence + 1
+        start = ref.slot * slot_bytes
+        return memoryview(self._memory)[start : start + ref.length]
 
 
 def _sweep() -> None:

@@ -6,13 +6,14 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from services.runtime import metrics, tracing
 from services.runtime.blobs import PIECE_BYTES, Blob, Spool
 from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import from_engine_info
 from services.runtime.engine import EngineInfo
+from services.runtime.exchange import Exchange
 from services.runtime.interceptors import as_failure
 from services.runtime.process import return_freed_memory
 from services.runtime.refusal import Refusal, attempt
@@ -40,6 +41,26 @@ class ServerStream:
         self._method = metrics.serving.get()
         self._waiting: deque[tuple[float, int, str]] = deque()  # batches: time.monotonic(), bytes, traceparent
         self._answered = 0.0  # time.monotonic() of the last answer, until the next batch is asked for
+        self._exchange: Exchange | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._exchange is not None:
+            self._exchange.close()
+
+    def share(self, terms: media_pb2.StreamTerms, wanted: Any, answers: bool = False) -> media_pb2.StreamTerms:
+        """The terms, with shared memory for pictures where `wanted`, the Open, allows. For use as `with`.
+
+        `answers`: pictures come back, too, each batch through `place`.
+        """
+        self._exchange = Exchange.offer(terms, wanted.transports, wanted.shared_memory, answers)
+        return terms
+
+    def place(self, answer: Packet) -> Packet:
+        """What to send for an answer that may hold pictures."""
+        return answer if self._exchange is None else self._exchange.place(answer)
 
     async def read_open(self) -> Any:
         """The Open that must come first."""
@@ -128,7 +149,8 @@ class ServerStream:
         return media_pb2.Completed(batches=self._batches, items=self._items, failed_items=self._failed)
 
     async def _next(self) -> Packet | None:
-        return await anext(self._requests, None)
+        packet = await anext(self._requests, None)
+        return packet if self._exchange is None or packet is None else self._exchange.fetch(packet)
 
     def _check(self, kind: str, batch: Any) -> None:
         due = self._sequences.get(kind, 0)

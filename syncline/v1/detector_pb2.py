@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from syncline.v1 import media_pb2 as syncline_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asyncline/v1/detector.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"\'\n%DetectorServiceGetCapabilitiesRequest\"R\n&DetectorServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\"m\n\rDetectRequest\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.syncline.v1.DetectOpenH\x00\x12(\n\x05views\x18\x02 \x01(\x0b\x32\x17.syncline.v1.FrameBatchH\x00\x42\t\n\x07message\"\xcc\x02\n\nDetectOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x12\n\nview_width\x18\x02 \x01(\r\x12\x13\n\x0bview_height\x18\x03 \x01(\r\x12\x14\n\x0csource_width\x18\x04 \x01(\r\x12\x15\n\rsource_height\x18\x05 \x01(\r\x12\x1e\n\x11redetect_interval\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x16\n\tmin_score\x18\x07 \x01(\x02H\x01\x88\x01\x01\x12\x16\n\tmax_faces\x18\x08 \x01(\rH\x02\x88\x01\x01\x12*\n\ntransports\x18\t \x03(\x0e\x32\x16.syncline.v1.Transport\x12\x19\n\x0ctile_overlap\x18\n \x01(\rH\x03\x88\x01\x01\x42\x14\n\x12_redetect_intervalB\x0c\n\n_min_scoreB\x0c\n\n_max_facesB\x0f\n\r_tile_overlap\"\xf2\x01\n\x0e\x44\x65tectResponse\x12+\n\x06opened\x18\x01 \x01(\x0b\x32\x19.syncline.v1.DetectOpenedH\x00\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x01(\x0b\x32\x16.syncline.v1.FaceBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"b\n\x0c\x44\x65tectOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12)\n\x08settings\x18\x02 \x01(\x0b\x32\x17.syncline.v1.DetectOpen\"F\n\tFaceBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x17.syncline.v1.FrameFaces\"H\n\nFrameFaces\x12\x0b\n\x03pts\x18\x01 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x02 \x01(\x08\x12 \n\x05\x66\x61\x63\x65s\x18\x03 \x03(\x0b\x32\x11.syncline.v1.Face\"\x81\x01\n\x04\x46\x61\x63\x65\x12\r\n\x05track\x18\x01 \x01(\x04\x12\x1d\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x10.syncline.v1.Box\x12\r\n\x05score\x18\x03 \x01(\x02\x12)\n\tlandmarks\x18\x04 \x01(\x0b\x32\x16.syncline.v1.Landmarks\x12\x11\n\tembedding\x18\x05 \x03(\x02\":\n\x03\x42ox\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"p\n\x0fLandmarkRequest\x12)\n\x04open\x18\x01 \x01(\x0b\x32\x19.syncline.v1.LandmarkOpenH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x42\t\n\x07message\"J\n\x0cLandmarkOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12*\n\ntransports\x18\x02 \x03(\x0e\x32\x16.syncline.v1.Transport\"\xfe\x01\n\x10LandmarkResponse\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.syncline.v1.LandmarkOpenedH\x00\x12/\n\tlandmarks\x18\x02 \x01(\x0b\x32\x1a.syncline.v1.LandmarkBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"9\n\x0eLandmarkOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\"G\n\rLandmarkBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05\x63rops\x18\x02 \x03(\x0b\x32\x15.syncline.v1.CropFace\"S\n\x08\x43ropFace\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12\r\n\x05score\x18\x02 \x01(\x02\x12)\n\tlandmarks\x18\x03 \x01(\x0b\x32\x16.syncline.v1.Landmarks2\xa1\x02\n\x0f\x44\x65tectorService\x12\x45\n\x06\x44\x65tect\x12\x1a.syncline.v1.DetectRequest\x1a\x1b.syncline.v1.DetectResponse(\x01\x30\x01\x12K\n\x08Landmark\x12\x1c.syncline.v1.LandmarkRequest\x1a\x1d.syncline.v1.LandmarkResponse(\x01\x30\x01\x12z\n\x0fGetCapabilities\x12\x32.syncline.v1.DetectorServiceGetCapabilitiesRequest\x1a\x33.syncline.v1.DetectorServiceGetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asyncline/v1/detector.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"\'\n%DetectorServiceGetCapabilitiesRequest\"R\n&DetectorServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\"m\n\rDetectRequest\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.syncline.v1.DetectOpenH\x00\x12(\n\x05views\x18\x02 \x01(\x0b\x32\x17.syncline.v1.FrameBatchH\x00\x42\t\n\x07message\"\xe3\x02\n\nDetectOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x12\n\nview_width\x18\x02 \x01(\r\x12\x13\n\x0bview_height\x18\x03 \x01(\r\x12\x14\n\x0csource_width\x18\x04 \x01(\r\x12\x15\n\rsource_height\x18\x05 \x01(\r\x12\x1e\n\x11redetect_interval\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x16\n\tmin_score\x18\x07 \x01(\x02H\x01\x88\x01\x01\x12\x16\n\tmax_faces\x18\x08 \x01(\rH\x02\x88\x01\x01\x12*\n\ntransports\x18\t \x03(\x0e\x32\x16.syncline.v1.Transport\x12\x19\n\x0ctile_overlap\x18\n \x01(\rH\x03\x88\x01\x01\x12\x15\n\rshared_memory\x18\x0b \x01(\tB\x14\n\x12_redetect_intervalB\x0c\n\n_min_scoreB\x0c\n\n_max_facesB\x0f\n\r_tile_overlap\"\xf2\x01\n\x0e\x44\x65tectResponse\x12+\n\x06opened\x18\x01 \x01(\x0b\x32\x19.syncline.v1.DetectOpenedH\x00\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x01(\x0b\x32\x16.syncline.v1.FaceBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"b\n\x0c\x44\x65tectOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\x12)\n\x08settings\x18\x02 \x01(\x0b\x32\x17.syncline.v1.DetectOpen\"F\n\tFaceBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\'\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x17.syncline.v1.FrameFaces\"H\n\nFrameFaces\x12\x0b\n\x03pts\x18\x01 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x02 \x01(\x08\x12 \n\x05\x66\x61\x63\x65s\x18\x03 \x03(\x0b\x32\x11.syncline.v1.Face\"\x81\x01\n\x04\x46\x61\x63\x65\x12\r\n\x05track\x18\x01 \x01(\x04\x12\x1d\n\x03\x62ox\x18\x02 \x01(\x0b\x32\x10.syncline.v1.Box\x12\r\n\x05score\x18\x03 \x01(\x02\x12)\n\tlandmarks\x18\x04 \x01(\x0b\x32\x16.syncline.v1.Landmarks\x12\x11\n\tembedding\x18\x05 \x03(\x02\":\n\x03\x42ox\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"p\n\x0fLandmarkRequest\x12)\n\x04open\x18\x01 \x01(\x0b\x32\x19.syncline.v1.LandmarkOpenH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x42\t\n\x07message\"a\n\x0cLandmarkOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12*\n\ntransports\x18\x02 \x03(\x0e\x32\x16.syncline.v1.Transport\x12\x15\n\rshared_memory\x18\x03 \x01(\t\"\xfe\x01\n\x10LandmarkResponse\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.syncline.v1.LandmarkOpenedH\x00\x12/\n\tlandmarks\x18\x02 \x01(\x0b\x32\x1a.syncline.v1.LandmarkBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"9\n\x0eLandmarkOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms\"G\n\rLandmarkBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x05\x63rops\x18\x02 \x03(\x0b\x32\x15.syncline.v1.CropFace\"S\n\x08\x43ropFace\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12\r\n\x05score\x18\x02 \x01(\x02\x12)\n\tlandmarks\x18\x03 \x01(\x0b\x32\x16.syncline.v1.Landmarks2\xa1\x02\n\x0f\x44\x65tectorService\x12\x45\n\x06\x44\x65tect\x12\x1a.syncline.v1.DetectRequest\x1a\x1b.syncline.v1.DetectResponse(\x01\x30\x01\x12K\n\x08Landmark\x12\x1c.syncline.v1.LandmarkRequest\x1a\x1d.syncline.v1.LandmarkResponse(\x01\x30\x01\x12z\n\x0fGetCapabilities\x12\x32.syncline.v1.DetectorServiceGetCapabilitiesRequest\x1a\x33.syncline.v1.DetectorServiceGetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,31 +39,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTREQUEST']._serialized_start=193
   _globals['_DETECTREQUEST']._serialized_end=302
   _globals['_DETECTOPEN']._serialized_start=305
-  _globals['_DETECTOPEN']._serialized_end=637
-  _globals['_DETECTRESPONSE']._serialized_start=640
-  _globals['_DETECTRESPONSE']._serialized_end=882
-  _globals['_DETECTOPENED']._serialized_start=884
-  _globals['_DETECTOPENED']._serialized_end=982
-  _globals['_FACEBATCH']._serialized_start=984
-  _globals['_FACEBATCH']._serialized_end=1054
-  _globals['_FRAMEFACES']._serialized_start=1056
-  _globals['_FRAMEFACES']._serialized_end=1128
-  _globals['_FACE']._serialized_start=1131
-  _globals['_FACE']._serialized_end=1260
-  _globals['_BOX']._serialized_start=1262
-  _globals['_BOX']._serialized_end=1320
-  _globals['_LANDMARKREQUEST']._serialized_start=1322
-  _globals['_LANDMARKREQUEST']._serialized_end=1434
-  _globals['_LANDMARKOPEN']._serialized_start=1436
-  _globals['_LANDMARKOPEN']._serialized_end=1510
-  _globals['_LANDMARKRESPONSE']._serialized_start=1513
-  _globals['_LANDMARKRESPONSE']._serialized_end=1767
-  _globals['_LANDMARKOPENED']._serialized_start=1769
-  _globals['_LANDMARKOPENED']._serialized_end=1826
-  _globals['_LANDMARKBATCH']._serialized_start=1828
-  _globals['_LANDMARKBATCH']._serialized_end=1899
-  _globals['_CROPFACE']._serialized_start=1901
-  _globals['_CROPFACE']._serialized_end=1984
-  _globals['_DETECTORSERVICE']._serialized_start=1987
-  _globals['_DETECTORSERVICE']._serialized_end=2276
+  _globals['_DETECTOPEN']._serialized_end=660
+  _globals['_DETECTRESPONSE']._serialized_start=663
+  _globals['_DETECTRESPONSE']._serialized_end=905
+  _globals['_DETECTOPENED']._serialized_start=907
+  _globals['_DETECTOPENED']._serialized_end=1005
+  _globals['_FACEBATCH']._serialized_start=1007
+  _globals['_FACEBATCH']._serialized_end=1077
+  _globals['_FRAMEFACES']._serialized_start=1079
+  _globals['_FRAMEFACES']._serialized_end=1151
+  _globals['_FACE']._serialized_start=1154
+  _globals['_FACE']._serialized_end=1283
+  _globals['_BOX']._serialized_start=1285
+  _globals['_BOX']._serialized_end=1343
+  _globals['_LANDMARKREQUEST']._serialized_start=1345
+  _globals['_LANDMARKREQUEST']._serialized_end=1457
+  _globals['_LANDMARKOPEN']._serialized_start=1459
+  _globals['_LANDMARKOPEN']._serialized_end=1556
+  _globals['_LANDMARKRESPONSE']._serialized_start=1559
+  _globals['_LANDMARKRESPONSE']._serialized_end=1813
+  _globals['_LANDMARKOPENED']._serialized_start=1815
+  _globals['_LANDMARKOPENED']._serialized_end=1872
+  _globals['_LANDMARKBATCH']._serialized_start=1874
+  _globals['_LANDMARKBATCH']._serialized_end=1945
+  _globals['_CROPFACE']._serialized_start=1947
+  _globals['_CROPFACE']._serialized_end=2030
+  _globals['_DETECTORSERVICE']._serialized_start=2033
+  _globals['_DETECTORSERVICE']._serialized_end=2322
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ class DetectRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[DetectOpen, _Mapping]] = ..., views: _Optional[_Union[_media_pb2.FrameBatch, _Mapping]] = ...) -> None: ...
 
 class DetectOpen(_message.Message):
-    __slots__ = ("engine", "view_width", "view_height", "source_width", "source_height", "redetect_interval", "min_score", "max_faces", "transports", "tile_overlap")
+    __slots__ = ("engine", "view_width", "view_height", "source_width", "source_height", "redetect_interval", "min_score", "max_faces", "transports", "tile_overlap", "shared_memory")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     VIEW_WIDTH_FIELD_NUMBER: _ClassVar[int]
     VIEW_HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class DetectOpen(_message.Message):
     MAX_FACES_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
     TILE_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     engine: str
     view_width: int
     view_height: int
@@ -47,7 +48,8 @@ class DetectOpen(_message.Message):
     max_faces: int
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
     tile_overlap: int
-    def __init__(self, engine: _Optional[str] = ..., view_width: _Optional[int] = ..., view_height: _Optional[int] = ..., source_width: _Optional[int] = ..., source_height: _Optional[int] = ..., redetect_interval: _Optional[int] = ..., min_score: _Optional[float] = ..., max_faces: _Optional[int] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., tile_overlap: _Optional[int] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, engine: _Optional[str] = ..., view_width: _Optional[int] = ..., view_height: _Optional[int] = ..., source_width: _Optional[int] = ..., source_height: _Optional[int] = ..., redetect_interval: _Optional[int] = ..., min_score: _Optional[float] = ..., max_faces: _Optional[int] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., tile_overlap: _Optional[int] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class DetectResponse(_message.Message):
     __slots__ = ("opened", "faces", "error", "progress", "completed")
@@ -124,12 +126,14 @@ class LandmarkRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[LandmarkOpen, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ...) -> None: ...
 
 class LandmarkOpen(_message.Message):
-    __slots__ = ("engine", "transports")
+    __slots__ = ("engine", "transports", "shared_memory")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     engine: str
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
-    def __init__(self, engine: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, engine: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class LandmarkResponse(_message.Message):
     __slots__ = ("opened", "landmarks", "error", "progress", "completed")

@@ -28,16 +28,18 @@ class PrepareRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[PrepareOpen, _Mapping]] = ..., speech: _Optional[_Union[_media_pb2.AudioChunk, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ...) -> None: ...
 
 class PrepareOpen(_message.Message):
-    __slots__ = ("engine", "time_base", "crop_scale", "transports")
+    __slots__ = ("engine", "time_base", "crop_scale", "transports", "shared_memory")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     TIME_BASE_FIELD_NUMBER: _ClassVar[int]
     CROP_SCALE_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     engine: str
     time_base: _media_pb2.Rational
     crop_scale: float
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
-    def __init__(self, engine: _Optional[str] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., crop_scale: _Optional[float] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, engine: _Optional[str] = ..., time_base: _Optional[_Union[_media_pb2.Rational, _Mapping]] = ..., crop_scale: _Optional[float] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class PrepareResponse(_message.Message):
     __slots__ = ("opened", "credit", "error", "progress", "prepared", "summary", "completed")
@@ -168,20 +170,22 @@ class SyncRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[SyncOpen, _Mapping]] = ..., blob: _Optional[_Union[_media_pb2.BlobChunk, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ...) -> None: ...
 
 class SyncOpen(_message.Message):
-    __slots__ = ("engine", "prepared_digest", "plan_digest", "transports", "expression", "priority")
+    __slots__ = ("engine", "prepared_digest", "plan_digest", "transports", "expression", "priority", "shared_memory")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PREPARED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
     EXPRESSION_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     engine: str
     prepared_digest: str
     plan_digest: str
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
     expression: Expression
     priority: int
-    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., plan_digest: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ..., priority: _Optional[int] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, engine: _Optional[str] = ..., prepared_digest: _Optional[str] = ..., plan_digest: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., expression: _Optional[_Union[Expression, _Mapping]] = ..., priority: _Optional[int] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
     __slots__ = ("opened", "crops", "error", "progress", "completed")

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17syncline/v1/media.proto\x12\x0bsyncline.v1\x1a\x17google/rpc/status.proto\"2\n\x08Rational\x12\x11\n\tnumerator\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65nominator\x18\x02 \x01(\x03\"s\n\x05\x43olor\x12\x1b\n\x13matrix_coefficients\x18\x01 \x01(\r\x12\x17\n\x0f\x63olor_primaries\x18\x02 \x01(\r\x12 \n\x18transfer_characteristics\x18\x03 \x01(\r\x12\x12\n\nfull_range\x18\x04 \x01(\x08\"\x7f\n\x0b\x46rameFormat\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12.\n\x0cpixel_format\x18\x03 \x01(\x0e\x32\x18.syncline.v1.PixelFormat\x12!\n\x05\x63olor\x18\x04 \x01(\x0b\x32\x12.syncline.v1.Color\"\x18\n\tFrameInfo\x12\x0b\n\x03pts\x18\x01 \x01(\x03\"\xb2\x01\n\nFrameBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x18.syncline.v1.FrameFormat\x12&\n\x06\x66rames\x18\x03 \x03(\x0b\x32\x16.syncline.v1.FrameInfo\x12%\n\x03ref\x18\x0e \x01(\x0b\x32\x16.syncline.v1.BufferRefH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"\x18\n\tLandmarks\x12\x0b\n\x03xyz\x18\x01 \x03(\x02\"\x9a\x01\n\x08\x43ropInfo\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12)\n\tlandmarks\x18\x03 \x01(\x0b\x32\x16.syncline.v1.Landmarks\x12)\n\x07outcome\x18\x04 \x01(\x0e\x32\x18.syncline.v1.CropOutcome\x12\x12\n\x05trust\x18\x05 \x01(\x02H\x00\x88\x01\x01\x42\x08\n\x06_trust\"\xad\x01\n\tCropBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12.\n\x0cpixel_format\x18\x04 \x01(\x0e\x32\x18.syncline.v1.PixelFormat\x12$\n\x05\x63rops\x18\x05 \x03(\x0b\x32\x15.syncline.v1.CropInfo\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"v\n\nAudioChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bsample_rate\x18\x02 \x01(\r\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\x12\x14\n\x0c\x66irst_sample\x18\x04 \x01(\x03\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"[\n\tBlobChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"=\n\nSharedRing\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x12\n\nslot_bytes\x18\x03 \x01(\x04\"=\n\tBufferRef\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\x04\x12\x12\n\ngeneration\x18\x03 \x01(\x04\"\xcd\x01\n\x0bStreamTerms\x12)\n\ttransport\x18\x01 \x01(\x0e\x32\x16.syncline.v1.Transport\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12\x17\n\x0fmax_batch_items\x18\x03 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\r\x12\'\n\x06\x65ngine\x18\x05 \x01(\x0b\x32\x17.syncline.v1.EngineInfo\x12%\n\x04ring\x18\x06 \x01(\x0b\x32\x17.syncline.v1.SharedRing\"g\n\nEngineInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x06models\x18\x03 \x03(\x0b\x32\x16.syncline.v1.ModelInfo\x12\x12\n\nwhole_face\x18\x04 \x01(\x08\":\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\"\x19\n\x06\x43redit\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\r\"O\n\tItemError\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04item\x18\x02 \x01(\r\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\'\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"A\n\tCompleted\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\x04\x12\x14\n\x0c\x66\x61iled_items\x18\x03 \x01(\x04*\xfe\x01\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14PIXEL_FORMAT_YUV420P\x10\x01\x12\x18\n\x14PIXEL_FORMAT_YUV422P\x10\x02\x12\x18\n\x14PIXEL_FORMAT_YUV444P\x10\x03\x12\x1a\n\x16PIXEL_FORMAT_YUV420P10\x10\x04\x12\x1a\n\x16PIXEL_FORMAT_YUV422P10\x10\x05\x12\x1a\n\x16PIXEL_FORMAT_YUV444P10\x10\x06\x12\x16\n\x12PIXEL_FORMAT_RGB24\x10\x07\x12\x17\n\x13PIXEL_FORMAT_RGBA32\x10\x08*\x96\x01\n\x0b\x43ropOutcome\x12\x1c\n\x18\x43ROP_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ROP_OUTCOME_SYNCED\x10\x01\x12\x17\n\x13\x43ROP_OUTCOME_WARPED\x10\x02\x12\x16\n\x12\x43ROP_OUTCOME_DRAWN\x10\x03\x12\x1f\n\x1b\x43ROP_OUTCOME_PASSED_THROUGH\x10\x04*Y\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x14\n\x10TRANSPORT_INLINE\x10\x01\x12\x1b\n\x17TRANSPORT_SHARED_MEMORY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17syncline/v1/media.proto\x12\x0bsyncline.v1\x1a\x17google/rpc/status.proto\"2\n\x08Rational\x12\x11\n\tnumerator\x18\x01 \x01(\x03\x12\x13\n\x0b\x64\x65nominator\x18\x02 \x01(\x03\"s\n\x05\x43olor\x12\x1b\n\x13matrix_coefficients\x18\x01 \x01(\r\x12\x17\n\x0f\x63olor_primaries\x18\x02 \x01(\r\x12 \n\x18transfer_characteristics\x18\x03 \x01(\r\x12\x12\n\nfull_range\x18\x04 \x01(\x08\"\x7f\n\x0b\x46rameFormat\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12.\n\x0cpixel_format\x18\x03 \x01(\x0e\x32\x18.syncline.v1.PixelFormat\x12!\n\x05\x63olor\x18\x04 \x01(\x0b\x32\x12.syncline.v1.Color\"\x18\n\tFrameInfo\x12\x0b\n\x03pts\x18\x01 \x01(\x03\"\xb2\x01\n\nFrameBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x66ormat\x18\x02 \x01(\x0b\x32\x18.syncline.v1.FrameFormat\x12&\n\x06\x66rames\x18\x03 \x03(\x0b\x32\x16.syncline.v1.FrameInfo\x12%\n\x03ref\x18\x0e \x01(\x0b\x32\x16.syncline.v1.BufferRefH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"\x18\n\tLandmarks\x12\x0b\n\x03xyz\x18\x01 \x03(\x02\"\x9a\x01\n\x08\x43ropInfo\x12\r\n\x05\x66rame\x18\x01 \x01(\x04\x12\x0b\n\x03pts\x18\x02 \x01(\x03\x12)\n\tlandmarks\x18\x03 \x01(\x0b\x32\x16.syncline.v1.Landmarks\x12)\n\x07outcome\x18\x04 \x01(\x0e\x32\x18.syncline.v1.CropOutcome\x12\x12\n\x05trust\x18\x05 \x01(\x02H\x00\x88\x01\x01\x42\x08\n\x06_trust\"\xd4\x01\n\tCropBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12.\n\x0cpixel_format\x18\x04 \x01(\x0e\x32\x18.syncline.v1.PixelFormat\x12$\n\x05\x63rops\x18\x05 \x03(\x0b\x32\x15.syncline.v1.CropInfo\x12%\n\x03ref\x18\x0e \x01(\x0b\x32\x16.syncline.v1.BufferRefH\x00\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"v\n\nAudioChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x13\n\x0bsample_rate\x18\x02 \x01(\r\x12\x10\n\x08\x63hannels\x18\x03 \x01(\r\x12\x14\n\x0c\x66irst_sample\x18\x04 \x01(\x03\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"[\n\tBlobChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x04\x64\x61ta\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"=\n\nSharedRing\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x12\n\nslot_bytes\x18\x03 \x01(\x04\"=\n\tBufferRef\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\x04\x12\x12\n\ngeneration\x18\x03 \x01(\x04\"\xf5\x01\n\x0bStreamTerms\x12)\n\ttransport\x18\x01 \x01(\x0e\x32\x16.syncline.v1.Transport\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12\x17\n\x0fmax_batch_items\x18\x03 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x04 \x01(\r\x12\'\n\x06\x65ngine\x18\x05 \x01(\x0b\x32\x17.syncline.v1.EngineInfo\x12%\n\x04ring\x18\x06 \x01(\x0b\x32\x17.syncline.v1.SharedRing\x12&\n\x05inbox\x18\x07 \x01(\x0b\x32\x17.syncline.v1.SharedRing\"g\n\nEngineInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x06models\x18\x03 \x03(\x0b\x32\x16.syncline.v1.ModelInfo\x12\x12\n\nwhole_face\x18\x04 \x01(\x08\":\n\tModelInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0f\n\x07license\x18\x03 \x01(\t\"\x19\n\x06\x43redit\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\r\"O\n\tItemError\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04item\x18\x02 \x01(\r\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\'\n\x08Progress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x04\x12\r\n\x05total\x18\x02 \x01(\x04\"A\n\tCompleted\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x04\x12\r\n\x05items\x18\x02 \x01(\x04\x12\x14\n\x0c\x66\x61iled_items\x18\x03 \x01(\x04*\xfe\x01\n\x0bPixelFormat\x12\x1c\n\x18PIXEL_FORMAT_UNSPECIFIED\x10\x00\x12\x18\n\x14PIXEL_FORMAT_YUV420P\x10\x01\x12\x18\n\x14PIXEL_FORMAT_YUV422P\x10\x02\x12\x18\n\x14PIXEL_FORMAT_YUV444P\x10\x03\x12\x1a\n\x16PIXEL_FORMAT_YUV420P10\x10\x04\x12\x1a\n\x16PIXEL_FORMAT_YUV422P10\x10\x05\x12\x1a\n\x16PIXEL_FORMAT_YUV444P10\x10\x06\x12\x16\n\x12PIXEL_FORMAT_RGB24\x10\x07\x12\x17\n\x13PIXEL_FORMAT_RGBA32\x10\x08*\x96\x01\n\x0b\x43ropOutcome\x12\x1c\n\x18\x43ROP_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ROP_OUTCOME_SYNCED\x10\x01\x12\x17\n\x13\x43ROP_OUTCOME_WARPED\x10\x02\x12\x16\n\x12\x43ROP_OUTCOME_DRAWN\x10\x03\x12\x1f\n\x1b\x43ROP_OUTCOME_PASSED_THROUGH\x10\x04*Y\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x14\n\x10TRANSPORT_INLINE\x10\x01\x12\x1b\n\x17TRANSPORT_SHARED_MEMORY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'syncline.v1.media_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PIXELFORMAT']._serialized_start=1858
-  _globals['_PIXELFORMAT']._serialized_end=2112
-  _globals['_CROPOUTCOME']._serialized_start=2115
-  _globals['_CROPOUTCOME']._serialized_end=2265
-  _globals['_TRANSPORT']._serialized_start=2267
-  _globals['_TRANSPORT']._serialized_end=2356
+  _globals['_PIXELFORMAT']._serialized_start=1937
+  _globals['_PIXELFORMAT']._serialized_end=2191
+  _globals['_CROPOUTCOME']._serialized_start=2194
+  _globals['_CROPOUTCOME']._serialized_end=2344
+  _globals['_TRANSPORT']._serialized_start=2346
+  _globals['_TRANSPORT']._serialized_end=2435
   _globals['_RATIONAL']._serialized_start=65
   _globals['_RATIONAL']._serialized_end=115
   _globals['_COLOR']._serialized_start=117
@@ -53,27 +53,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CROPINFO']._serialized_start=597
   _globals['_CROPINFO']._serialized_end=751
   _globals['_CROPBATCH']._serialized_start=754
-  _globals['_CROPBATCH']._serialized_end=927
-  _globals['_AUDIOCHUNK']._serialized_start=929
-  _globals['_AUDIOCHUNK']._serialized_end=1047
-  _globals['_BLOBCHUNK']._serialized_start=1049
-  _globals['_BLOBCHUNK']._serialized_end=1140
-  _globals['_SHAREDRING']._serialized_start=1142
-  _globals['_SHAREDRING']._serialized_end=1203
-  _globals['_BUFFERREF']._serialized_start=1205
-  _globals['_BUFFERREF']._serialized_end=1266
-  _globals['_STREAMTERMS']._serialized_start=1269
-  _globals['_STREAMTERMS']._serialized_end=1474
-  _globals['_ENGINEINFO']._serialized_start=1476
-  _globals['_ENGINEINFO']._serialized_end=1579
-  _globals['_MODELINFO']._serialized_start=1581
-  _globals['_MODELINFO']._serialized_end=1639
-  _globals['_CREDIT']._serialized_start=1641
-  _globals['_CREDIT']._serialized_end=1666
-  _globals['_ITEMERROR']._serialized_start=1668
-  _globals['_ITEMERROR']._serialized_end=1747
-  _globals['_PROGRESS']._serialized_start=1749
-  _globals['_PROGRESS']._serialized_end=1788
-  _globals['_COMPLETED']._serialized_start=1790
-  _globals['_COMPLETED']._serialized_end=1855
+  _globals['_CROPBATCH']._serialized_end=966
+  _globals['_AUDIOCHUNK']._serialized_start=968
+  _globals['_AUDIOCHUNK']._serialized_end=1086
+  _globals['_BLOBCHUNK']._serialized_start=1088
+  _globals['_BLOBCHUNK']._serialized_end=1179
+  _globals['_SHAREDRING']._serialized_start=1181
+  _globals['_SHAREDRING']._serialized_end=1242
+  _globals['_BUFFERREF']._serialized_start=1244
+  _globals['_BUFFERREF']._serialized_end=1305
+  _globals['_STREAMTERMS']._serialized_start=1308
+  _globals['_STREAMTERMS']._serialized_end=1553
+  _globals['_ENGINEINFO']._serialized_start=1555
+  _globals['_ENGINEINFO']._serialized_end=1658
+  _globals['_MODELINFO']._serialized_start=1660
+  _globals['_MODELINFO']._serialized_end=1718
+  _globals['_CREDIT']._serialized_start=1720
+  _globals['_CREDIT']._serialized_end=1745
+  _globals['_ITEMERROR']._serialized_start=1747
+  _globals['_ITEMERROR']._serialized_end=1826
+  _globals['_PROGRESS']._serialized_start=1828
+  _globals['_PROGRESS']._serialized_end=1867
+  _globals['_COMPLETED']._serialized_start=1869
+  _globals['_COMPLETED']._serialized_end=1934
 # @@protoc_insertion_point(module_scope)

@@ -124,20 +124,22 @@ class CropInfo(_message.Message):
     def __init__(self, frame: _Optional[int] = ..., pts: _Optional[int] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., outcome: _Optional[_Union[CropOutcome, str]] = ..., trust: _Optional[float] = ...) -> None: ...
 
 class CropBatch(_message.Message):
-    __slots__ = ("sequence", "width", "height", "pixel_format", "crops", "data")
+    __slots__ = ("sequence", "width", "height", "pixel_format", "crops", "ref", "data")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     PIXEL_FORMAT_FIELD_NUMBER: _ClassVar[int]
     CROPS_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     width: int
     height: int
     pixel_format: PixelFormat
     crops: _containers.RepeatedCompositeFieldContainer[CropInfo]
+    ref: BufferRef
     data: bytes
-    def __init__(self, sequence: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., pixel_format: _Optional[_Union[PixelFormat, str]] = ..., crops: _Optional[_Iterable[_Union[CropInfo, _Mapping]]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., pixel_format: _Optional[_Union[PixelFormat, str]] = ..., crops: _Optional[_Iterable[_Union[CropInfo, _Mapping]]] = ..., ref: _Optional[_Union[BufferRef, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("sequence", "sample_rate", "channels", "first_sample", "data")
@@ -186,20 +188,22 @@ class BufferRef(_message.Message):
     def __init__(self, slot: _Optional[int] = ..., length: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class StreamTerms(_message.Message):
-    __slots__ = ("transport", "credits", "max_batch_items", "max_message_bytes", "engine", "ring")
+    __slots__ = ("transport", "credits", "max_batch_items", "max_message_bytes", "engine", "ring", "inbox")
     TRANSPORT_FIELD_NUMBER: _ClassVar[int]
     CREDITS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     RING_FIELD_NUMBER: _ClassVar[int]
+    INBOX_FIELD_NUMBER: _ClassVar[int]
     transport: Transport
     credits: int
     max_batch_items: int
     max_message_bytes: int
     engine: EngineInfo
     ring: SharedRing
-    def __init__(self, transport: _Optional[_Union[Transport, str]] = ..., credits: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., engine: _Optional[_Union[EngineInfo, _Mapping]] = ..., ring: _Optional[_Union[SharedRing, _Mapping]] = ...) -> None: ...
+    inbox: SharedRing
+    def __init__(self, transport: _Optional[_Union[Transport, str]] = ..., credits: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., engine: _Optional[_Union[EngineInfo, _Mapping]] = ..., ring: _Optional[_Union[SharedRing, _Mapping]] = ..., inbox: _Optional[_Union[SharedRing, _Mapping]] = ...) -> None: ...
 
 class EngineInfo(_message.Message):
     __slots__ = ("name", "version", "models", "whole_face")

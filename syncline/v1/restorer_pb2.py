@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from syncline.v1 import media_pb2 as syncline_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asyncline/v1/restorer.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"\'\n%RestorerServiceGetCapabilitiesRequest\"R\n&RestorerServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\"\xb9\x01\n\x0eRestoreRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.syncline.v1.RestoreOpenH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x12\x15\n\x08strength\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\x42\t\n\x07messageB\x0b\n\t_strength\"I\n\x0bRestoreOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12*\n\ntransports\x18\x02 \x03(\x0e\x32\x16.syncline.v1.Transport\"\xf4\x01\n\x0fRestoreResponse\x12,\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.syncline.v1.RestoreOpenedH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"8\n\rRestoreOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms2\xd7\x01\n\x0fRestorerService\x12H\n\x07Restore\x12\x1b.syncline.v1.RestoreRequest\x1a\x1c.syncline.v1.RestoreResponse(\x01\x30\x01\x12z\n\x0fGetCapabilities\x12\x32.syncline.v1.RestorerServiceGetCapabilitiesRequest\x1a\x33.syncline.v1.RestorerServiceGetCapabilitiesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asyncline/v1/restorer.proto\x12\x0bsyncline.v1\x1a\x17syncline/v1/media.proto\"\'\n%RestorerServiceGetCapabilitiesRequest\"R\n&RestorerServiceGetCapabilitiesResponse\x12(\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x17.syncline.v1.EngineInfo\"\xb9\x01\n\x0eRestoreRequest\x12(\n\x04open\x18\x01 \x01(\x0b\x32\x18.syncline.v1.RestoreOpenH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x12\x15\n\x08strength\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\x42\t\n\x07messageB\x0b\n\t_strength\"`\n\x0bRestoreOpen\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12*\n\ntransports\x18\x02 \x03(\x0e\x32\x16.syncline.v1.Transport\x12\x15\n\rshared_memory\x18\x03 \x01(\t\"\xf4\x01\n\x0fRestoreResponse\x12,\n\x06opened\x18\x01 \x01(\x0b\x32\x1a.syncline.v1.RestoreOpenedH\x00\x12\'\n\x05\x63rops\x18\x02 \x01(\x0b\x32\x16.syncline.v1.CropBatchH\x00\x12\'\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x16.syncline.v1.ItemErrorH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.syncline.v1.ProgressH\x00\x12+\n\tcompleted\x18\x05 \x01(\x0b\x32\x16.syncline.v1.CompletedH\x00\x42\t\n\x07message\"8\n\rRestoreOpened\x12\'\n\x05terms\x18\x01 \x01(\x0b\x32\x18.syncline.v1.StreamTerms2\xd7\x01\n\x0fRestorerService\x12H\n\x07Restore\x12\x1b.syncline.v1.RestoreRequest\x1a\x1c.syncline.v1.RestoreResponse(\x01\x30\x01\x12z\n\x0fGetCapabilities\x12\x32.syncline.v1.RestorerServiceGetCapabilitiesRequest\x1a\x33.syncline.v1.RestorerServiceGetCapabilitiesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESTOREREQUEST']._serialized_start=194
   _globals['_RESTOREREQUEST']._serialized_end=379
   _globals['_RESTOREOPEN']._serialized_start=381
-  _globals['_RESTOREOPEN']._serialized_end=454
-  _globals['_RESTORERESPONSE']._serialized_start=457
-  _globals['_RESTORERESPONSE']._serialized_end=701
-  _globals['_RESTOREOPENED']._serialized_start=703
-  _globals['_RESTOREOPENED']._serialized_end=759
-  _globals['_RESTORERSERVICE']._serialized_start=762
-  _globals['_RESTORERSERVICE']._serialized_end=977
+  _globals['_RESTOREOPEN']._serialized_end=477
+  _globals['_RESTORERESPONSE']._serialized_start=480
+  _globals['_RESTORERESPONSE']._serialized_end=724
+  _globals['_RESTOREOPENED']._serialized_start=726
+  _globals['_RESTOREOPENED']._serialized_end=782
+  _globals['_RESTORERSERVICE']._serialized_start=785
+  _globals['_RESTORERSERVICE']._serialized_end=1000
 # @@protoc_insertion_point(module_scope)

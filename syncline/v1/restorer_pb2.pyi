@@ -32,12 +32,14 @@ class RestoreRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[RestoreOpen, _Mapping]] = ..., crops: _Optional[_Union[_media_pb2.CropBatch, _Mapping]] = ..., strength: _Optional[float] = ..., traceparent: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class RestoreOpen(_message.Message):
-    __slots__ = ("engine", "transports")
+    __slots__ = ("engine", "transports", "shared_memory")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     TRANSPORTS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_MEMORY_FIELD_NUMBER: _ClassVar[int]
     engine: str
     transports: _containers.RepeatedScalarFieldContainer[_media_pb2.Transport]
-    def __init__(self, engine: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ...) -> None: ...
+    shared_memory: str
+    def __init__(self, engine: _Optional[str] = ..., transports: _Optional[_Iterable[_Union[_media_pb2.Transport, str]]] = ..., shared_memory: _Optional[str] = ...) -> None: ...
 
 class RestoreResponse(_message.Message):
     __slots__ = ("opened", "crops", "error", "progress", "completed")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from services.orchestrator import stages as stages_module
 from services.orchestrator.pacing import Pace
 from services.orchestrator.stages import Stages
 from services.runtime.frames import Frame, copy_frame
-from services.runtime.ring import FOLDER
+from services.runtime.ring import FOLDER, RingWriter
 from services.runtime.streams import MAX_BATCH_ITEMS
+from services.runtime.wire import Buffer
 from syncline.v1 import media_pb2
 from tests.end_to_end.conftest import write_video
 from tests.stages import run, serving
@@ -91,15 +93,33 @@ def test_peers_that_see_other_memory_use_messages(source: tuple[Path, str], monk
     assert read_all(source)[0] == INLINE
 
 
-def test_memory_that_is_too_small_falls_back_to_messages(
+def test_where_memory_cannot_be_shared_messages_bring_the_frames(
     source: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(slots: int, slot_bytes: int) -> None:
-        raise OSError("no space left")
+    def missing(slots: int, slot_bytes: int) -> None:
+        raise OSError("no such folder")
 
-    monkeypatch.setattr(outlet, "RingWriter", full)
+    monkeypatch.setattr(outlet.RingWriter, "make", missing)
     transport, frames = read_all(source)
     assert (transport, len(frames)) == (INLINE, COUNT)
+
+
+@needs_memory
+def test_batches_that_find_no_room_come_in_messages(source: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, wanted = read_all(source)
+    write = outlet.RingWriter.write
+
+    def sometimes_full(ring: RingWriter, sequence: int, payload: Sequence[Buffer]) -> media_pb2.BufferRef:
+        if sequence % 2:
+            raise OSError("no space left")
+        return write(ring, sequence, payload)
+
+    monkeypatch.setattr(outlet.RingWriter, "write", sometimes_full)
+    transport, frames = read_all(source)
+    assert transport == SHARED
+    assert len(frames) == COUNT
+    for frame, other in zip(frames, wanted, strict=True):
+        assert all(np.array_equal(*planes) for planes in zip(frame.planes, other.planes, strict=True))
 
 
 @needs_memory

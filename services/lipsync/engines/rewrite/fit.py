@@ -18,7 +18,7 @@ from services.runtime.blobs import Rows
 MAX_OFFSET = 0.2  # seconds
 _OFFSET_STEP = 0.01  # seconds
 # Seconds by which lips may lead or follow any speech as they do the source's: half a frame of 25 a second. Viewers
-# notice 45 ms and accept none above 90 (sound early; ITU-R BT.1359): such a source is a faulty recording, no person's way.
+# notice 45 ms and accept none above 90 (early sound; ITU-R BT.1359): from there on the recording is at fault.
 _KEPT_OFFSET, _FAULTY_OFFSET = 0.02, 0.09
 _MIN_TIMED = 1.5  # seconds of speech under a visible mouth, below which not even the offset is looked for
 _MIN_SPEECH = 2.5  # the same, below which nothing is fitted
