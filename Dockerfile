@@ -26,7 +26,8 @@ RUN if [ "${STAGE}" = detector ] && [ "${MODELS}" = baked ]; then /opt/syncline/
 
 FROM python:${PYTHON}
 ARG STAGE
-ENV STAGE=${STAGE} PATH=/opt/syncline/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 SYNCLINE_LOG=json
+ENV STAGE=${STAGE} PATH=/opt/syncline/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 SYNCLINE_LOG=json \
+    GRPC_VERBOSITY=ERROR
 COPY --from=build /opt/syncline /opt/syncline
 COPY --from=build /app /app
 WORKDIR /app

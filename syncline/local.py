@@ -211,6 +211,7 @@ def make_environment(data: Path, ports: Mapping[str, int], root: Path, base: Map
     environment |= {"DECODER_STORE": str(data), "ORCHESTRATOR_STORE": str(data)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), base.get("PYTHONPATH")]))
     environment["PYTHONUNBUFFERED"] = "1"
+    environment.setdefault("GRPC_VERBOSITY", "ERROR")  # else it writes lines of its own when a peer goes away
     return environment
 
 

@@ -34,7 +34,6 @@ class FrameOutlet:
         batch, payload = from_frames(sequence, frames)
         if self.ring is None:
             return batch, payload
-        self.ring.unlink()  # credit has come: the client has the ring open
         try:
             batch.ref.CopyFrom(self.ring.write(sequence, payload))
         except OSError:  # no room: a container's /dev/shm has 64 MiB unless told otherwise

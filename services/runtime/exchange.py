@@ -77,9 +77,6 @@ class Exchange:
 
         Raises Refusal INVALID_BATCH for a reference that is not what this batch's can be.
         """
-        for ring in (self._incoming, self._outgoing):
-            if ring is not None:
-                ring.unlink()  # whoever sends has them open
         batch = _pictures_of(packet)
         if self._incoming is None or batch is None or not batch.HasField("ref"):
             return packet

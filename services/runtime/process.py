@@ -51,7 +51,6 @@ def leave_real_time() -> None:
 
 def set_up_logging(stage: str) -> None:
     """One line per event on standard error: readable on a terminal, JSON elsewhere or with SYNCLINE_LOG=json."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # no lines of another form whenever a peer goes away
     style = os.environ.get("SYNCLINE_LOG", "console" if sys.stderr.isatty() else "json")
     renderer = structlog.dev.ConsoleRenderer() if style == "console" else structlog.processors.JSONRenderer()
     structlog.configure(

@@ -1,7 +1,7 @@
 """Payloads between processes of one host: a ring of slots in shared memory, made for one stream.
 
-The server makes the file, the client opens it by the name in Opened, the server takes the name away: whoever is killed
-after that leaves nothing behind. A ring whose maker was killed before is swept by the next one made.
+The server makes the file, the client opens it by the name in Opened and takes the name away: whoever is killed after
+that leaves nothing behind. A ring whose maker was killed before is swept by the next one made.
 """
 
 import contextlib
@@ -33,17 +33,17 @@ def see_shared_memory() -> str:
 class _Ring:
     """The slots as one end sees them. The batch with number `sequence` lies in slot `sequence % slots`."""
 
-    def __init__(self, ring: media_pb2.SharedRing, descriptor: int, named: bool) -> None:
+    _access = mmap.ACCESS_READ
+
+    def __init__(self, ring: media_pb2.SharedRing, descriptor: int) -> None:
         """Takes the descriptor over."""
         self.message = ring
-        self._descriptor, self._named = descriptor, named
+        self._descriptor = descriptor
         try:
             self._memory = mmap.mmap(descriptor, ring.slots * ring.slot_bytes, access=self._access)
         except BaseException:
             self._leave()
             raise
-
-    _access = mmap.ACCESS_READ
 
     @classmethod
     def make(cls, slots: int, slot_bytes: int) -> Self:
@@ -58,11 +58,11 @@ class _Ring:
             os.close(descriptor)
             (FOLDER / name).unlink()
             raise
-        return cls(ring, descriptor, named=True)
+        return cls(ring, descriptor)
 
     @classmethod
     def open(cls, ring: media_pb2.SharedRing) -> Self:
-        """The client's end. Raises Refusal INVALID_BATCH for what is not the name or the size of a ring; OSError."""
+        """The client's end; takes the name away. Raises Refusal INVALID_BATCH for what is not a ring's name or size."""
         if not _NAME.fullmatch(ring.name):
             raise Refusal("INVALID_BATCH", f"{ring.name[:80]!r} is not the name of a ring")
         mode = os.O_RDONLY if cls._access == mmap.ACCESS_READ else os.O_RDWR
@@ -70,13 +70,8 @@ class _Ring:
         if not ring.slots or os.fstat(descriptor).st_size != ring.slots * ring.slot_bytes:
             os.close(descriptor)
             raise Refusal("INVALID_BATCH", "the ring does not have the size that the server says")
-        return cls(ring, descriptor, named=False)
-
-    def unlink(self) -> None:
-        """Takes the name away; both ends keep the memory."""
-        if self._named:
-            self._named = False
-            (FOLDER / self.message.name).unlink(missing_ok=True)
+        (FOLDER / ring.name).unlink(missing_ok=True)  # both ends keep the memory
+        return cls(ring, descriptor)
 
     def close(self) -> None:
         with contextlib.suppress(BufferError):  # an error's traceback may still view it; it goes with the last view
@@ -90,7 +85,7 @@ class _Ring:
         self.close()
 
     def _leave(self) -> None:
-        self.unlink()
+        (FOLDER / self.message.name).unlink(missing_ok=True)  # a client that never came
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -101,8 +96,8 @@ class RingWriter(_Ring):
 
     _access = mmap.ACCESS_WRITE
 
-    def __init__(self, ring: media_pb2.SharedRing, descriptor: int, named: bool) -> None:
-        super().__init__(ring, descriptor, named)
+    def __init__(self, ring: media_pb2.SharedRing, descriptor: int) -> None:
+        super().__init__(ring, descriptor)
         self._reserved = [0] * ring.slots  # bytes
 
     def write(self, sequence: int, payload: Sequence[Buffer]) -> media_pb2.BufferRef:
@@ -125,8 +120,8 @@ class RingWriter(_Ring):
 class RingReader(_Ring):
     """The end that reads."""
 
-    def __init__(self, ring: media_pb2.SharedRing, descriptor: int, named: bool) -> None:
-        super().__init__(ring, descriptor, named)
+    def __init__(self, ring: media_pb2.SharedRing, descriptor: int) -> None:
+        super().__init__(ring, descriptor)
         self._due = 0  # the least sequence that was not read
 
     def read(self, sequence: int, ref: media_pb2.BufferRef) -> memoryview:

@@ -1,6 +1,5 @@
 """The command `syncline`."""
 
-import os
 import signal
 import threading
 
@@ -40,7 +39,6 @@ app.add_typer(models.app, name="models")
 
 
 def main() -> None:
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # gRPC writes to standard error whenever a server goes away
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops what was started, as Ctrl-C does
     app()

@@ -140,15 +140,25 @@ def ring_files(cluster: Cluster) -> list[str]:
 
 
 def held_files(cluster: Cluster) -> list[str]:
-    """Shared memory and files of the store that a service holds open."""
+    """Shared memory and files of the store that a service holds open.
+
+    Not the two rings of each worker's stream to the restorer, which is kept open from job to job.
+    """
     left = []
+    lasting = f"/dev/shm/syncline-{cluster.processes['restorer'].pid}-"
+    rings: dict[str, set[str]] = {}
     for name, process in cluster.processes.items():
         for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 target = str(descriptor.readlink())
-                if target.startswith(("/dev/shm/", str(cluster.data))):
+                if target.startswith(lasting):
+                    rings.setdefault(name, set()).add(target)
+                elif target.startswith(("/dev/shm/", str(cluster.data))):
                     left.append(f"{name}: {target}")
-    return left
+    held_by_workers = [rings.pop(name, set()) for name in ("worker1", "worker2")]
+    assert all(len(held) <= 2 for held in held_by_workers), held_by_workers
+    unheld = rings.pop("restorer", set()) - set().union(*held_by_workers)
+    return [*left, *unheld, *rings]
 
 
 @pytest.mark.parametrize("how", FAULTS, ids=lambda how: how.name)

@@ -27,7 +27,6 @@ def names(maker: int | None = None) -> set[str]:
 def test_what_is_written_is_read(slots: int, payloads: list[list[bytes]]) -> None:
     writer = RingWriter.make(slots, 120)
     with RingReader.open(writer.message) as reader:
-        writer.unlink()
         for sequence, payload in enumerate(payloads):
             assert reader.read(sequence, writer.write(sequence, payload)) == b"".join(payload)
     writer.close()
@@ -47,7 +46,6 @@ def test_the_file_is_private_and_gone_once_both_have_it() -> None:
     (name,) = names() - before
     assert (FOLDER / name).stat().st_mode & 0o777 == 0o600
     reader = RingReader.open(writer.message)
-    writer.unlink()
     assert names() == before
     assert reader.read(0, writer.write(0, [b"still there"])) == b"still there"
     reader.close()
