@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +21,7 @@ from services.runtime.calls import ClientStream
 from services.runtime.channel import open_channel
 from services.runtime.config import ServerConfig
 from services.runtime.faces import Crop
+from services.runtime.ring import FOLDER
 from services.runtime.server import RunningServer, Servicer, start
 from services.runtime.wire import Packet
 from syncline import errors
@@ -50,6 +52,11 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         return await asyncio.wait_for(work, HANGS)
 
     return asyncio.run(in_time())
+
+
+def rings() -> list[str]:
+    """Names of this process's rings in shared memory: others' tests run beside ours."""
+    return [path.name for path in FOLDER.glob(f"syncline-{os.getpid()}-*")]
 
 
 @contextlib.asynccontextmanager

@@ -51,7 +51,7 @@ def measure_trial(trial: Trial) -> dict[str, Figures]:
         "candidates": float(trial.prepared.candidates),
         "fitted": float(trial.prepared.fitted),
         "fit_correlation": trial.prepared.fit_correlation,
-        "fit_offset_ms": 1000 * trial.offset,
+        "fit_offset_ms": 1000 * trial.fit.offset,
         "prepare_times_real_time": trial.prepare_rate,
         "sync_crops_a_second": trial.sync_rate,
     }
@@ -116,7 +116,7 @@ def _measure_driven(trial: Trial, person: Person, driven: Driven) -> Figures:
     heard = predict_opening(drive.speech, times)
     found["sound_offset_ms"], found["sound_correlation"] = measures.find_offset(times, opening, heard)
     if drive.truth is not None:
-        left = trial.offset - trial.kept_offset
+        left = trial.fit.offset - trial.fit.kept_offset
         found |= _compare(times, opening, aligned[:, LIPS], silent, drive.truth, person, left)
         found["wish_kept"] = measures.correlate(opening, driven.wanted)
         found["wish_correlation"] = measures.correlate(driven.wanted, person.opening[drive.truth])

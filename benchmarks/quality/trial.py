@@ -9,7 +9,7 @@ from benchmarks.quality.clip import Clip, Engines, measure_mesh, read_frames, to
 from benchmarks.quality.pictures import PATCH, PROFILE, measure_sharpness, ring_profile, seam_score, still_patch
 from services.lipsync.engines import SPEECH_RATE, Prepared, PrepareSettings, TrackPoint
 from services.lipsync.engines.rewrite import blob
-from services.lipsync.engines.rewrite.fit import read_fit
+from services.lipsync.engines.rewrite.fit import PersonFit, read_fit
 from services.lipsync.engines.rewrite.shape import Measure
 from services.orchestrator.compositing import CropWindow, cut, cut_crop, paste_crop
 from services.orchestrator.options import JobOptions
@@ -70,8 +70,7 @@ class Trial:
     visible: int  # frames that the engine learned from
     hidden: np.ndarray  # frames
     prepared: Prepared
-    offset: float  # seconds by which the engine thinks the source's lips lead its sound
-    kept_offset: float  # as much of that as it lets the result's lips lead theirs
+    fit: PersonFit
     driven: dict[str, Driven]
     prepare_rate: float  # seconds of source learned in a second
     sync_rate: float  # crops a second
@@ -152,7 +151,7 @@ def run_trial(clip: Clip, engines: Engines, other: np.ndarray | None) -> Trial:
             _keep_tile(result, output, clip, number, frame, pasted)
     taught = float(clip.times[visible - 1] - clip.times[0]) if visible else 0.0
     rates = (taught / max(seconds, 1e-6), synced / max(sync_seconds, 1e-6))
-    return Trial(clip, visible, hidden, prepared, fit.offset, fit.kept_offset, driven, *rates)
+    return Trial(clip, visible, hidden, prepared, fit, driven, *rates)
 
 
 def _prepare(clip: Clip, engines: Engines, visible: int) -> tuple[Prepared, float]:

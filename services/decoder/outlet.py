@@ -1,10 +1,11 @@
 """How frames leave the decoder: inside the messages, or through a ring in memory that both ends see."""
 
+import contextlib
 from collections.abc import Sequence
 
 from services.runtime.convert import from_frames
 from services.runtime.frames import Frame
-from services.runtime.ring import RingWriter, see_shared_memory
+from services.runtime.ring import RingWriter, can_share
 from services.runtime.wire import Buffer
 from syncline.v1 import decoder_pb2 as pb
 from syncline.v1 import media_pb2
@@ -15,12 +16,9 @@ class FrameOutlet:
 
     def __init__(self, wanted: pb.DecodeFramesOpen, slots: int, slot_bytes: int) -> None:
         self.ring: RingWriter | None = None
-        shared = media_pb2.TRANSPORT_SHARED_MEMORY in wanted.transports
-        if shared and wanted.shared_memory and wanted.shared_memory == see_shared_memory():
-            try:
+        if can_share(wanted.transports, wanted.shared_memory):
+            with contextlib.suppress(OSError):
                 self.ring = RingWriter.make(slots, slot_bytes)
-            except OSError:
-                self.ring = None
 
     def grant(self, terms: media_pb2.StreamTerms) -> media_pb2.StreamTerms:
         """The terms with the ring, if there is one: its client opens it, then gives credit for all slots."""

@@ -106,8 +106,11 @@ class FaceFinder:
             yield batch.seen
 
     async def _look_closer(self, batch: _Batch, crops: list[Crop]) -> None:
-        """A stream for each batch that needs one: most need none, and one that is kept open and unused would stall."""
-        opening = Packet(detector_pb2.LandmarkRequest(open=detector_pb2.LandmarkOpen(**transports())))
+        """A stream for each batch that needs one: most need none, and one that is kept open and unused would stall.
+
+        Without shared memory: for one batch it costs more to make than it saves.
+        """
+        opening = Packet(detector_pb2.LandmarkRequest(open=detector_pb2.LandmarkOpen()))
         async with self._stages.stream("detector", "Landmark", opening, self._metadata) as stream:
             async for answer in stream.exchange(_send_once(crops)):
                 if answer.message.WhichOneof("message") == "landmarks":

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from services.runtime.exchange import Exchange
+from services.runtime.picture_rings import PictureRings
 from services.runtime.wire import Packet
 from syncline.errors import ServiceUnavailable, Stalled, SynclineError, from_rpc_error
 
@@ -34,7 +34,7 @@ class ClientStream:
         self._open_request = open_request
         self._stall = stall
         self._credit = asyncio.Semaphore(0)
-        self._exchange: Exchange | None = None
+        self._rings: PictureRings | None = None
         self.opened: Any = None
         self.failure: Exception | None = None  # what the call raised, once it has
 
@@ -46,7 +46,7 @@ class ClientStream:
                 self.failure = Stalled(f"{self._peer} ended the stream without opening it")
                 raise self.failure
             self.opened = first.message.opened
-            self._exchange = Exchange.accept(self.opened.terms)
+            self._rings = PictureRings.accept(self.opened.terms)
             self.grant(self.opened.terms.credits)
             return self
         except BaseException:
@@ -55,8 +55,8 @@ class ClientStream:
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._call.cancel()  # does nothing to a call that has ended
-        if self._exchange is not None:
-            self._exchange.close()
+        if self._rings is not None:
+            self._rings.close()
 
     def grant(self, credits: int) -> None:
         """Gives credit back: for an answered batch, or as the server's Credit says."""
@@ -90,7 +90,7 @@ class ClientStream:
             return None
         if not isinstance(message, Packet):
             return Packet(message)  # light messages come as they are
-        return message if self._exchange is None else self._exchange.fetch(message)
+        return message if self._rings is None else self._rings.fetch(message)
 
     async def exchange(self, packets: AsyncIterator[Packet]) -> AsyncIterator[Packet]:
         """Sends the packets as credit allows, half-closes, and yields all answers up to Completed."""
@@ -133,8 +133,8 @@ class ClientStream:
             await asyncio.gather(reader, return_exceptions=True)
 
     async def _write(self, packet: Any) -> None:
-        if self._exchange is not None:
-            packet = self._exchange.place(packet)
+        if self._rings is not None:
+            packet = self._rings.place(packet)
         try:
             await self._call.write(packet)
         except (grpc.RpcError, asyncio.InvalidStateError):

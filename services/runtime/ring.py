@@ -30,20 +30,23 @@ def see_shared_memory() -> str:
         return ""
 
 
+def can_share(transports: Sequence[int], shared_memory: str) -> bool:
+    """Whether a client whose Open says this can share memory with this process."""
+    if media_pb2.TRANSPORT_SHARED_MEMORY not in transports or not shared_memory:
+        return False
+    return shared_memory == see_shared_memory()
+
+
 class _Ring:
     """The slots as one end sees them. The batch with number `sequence` lies in slot `sequence % slots`."""
 
     _access = mmap.ACCESS_READ
 
     def __init__(self, ring: media_pb2.SharedRing, descriptor: int) -> None:
-        """Takes the descriptor over."""
+        """Takes the descriptor over, once it is made."""
         self.message = ring
+        self._memory = mmap.mmap(descriptor, ring.slots * ring.slot_bytes, access=self._access)
         self._descriptor = descriptor
-        try:
-            self._memory = mmap.mmap(descriptor, ring.slots * ring.slot_bytes, access=self._access)
-        except BaseException:
-            self._leave()
-            raise
 
     @classmethod
     def make(cls, slots: int, slot_bytes: int) -> Self:
@@ -54,11 +57,11 @@ class _Ring:
         ring = media_pb2.SharedRing(name=name, slots=slots, slot_bytes=slot_bytes)
         try:
             os.ftruncate(descriptor, slots * slot_bytes)
+            return cls(ring, descriptor)
         except BaseException:
             os.close(descriptor)
             (FOLDER / name).unlink()
             raise
-        return cls(ring, descriptor)
 
     @classmethod
     def open(cls, ring: media_pb2.SharedRing) -> Self:
@@ -67,28 +70,29 @@ class _Ring:
             raise Refusal("INVALID_BATCH", f"{ring.name[:80]!r} is not the name of a ring")
         mode = os.O_RDONLY if cls._access == mmap.ACCESS_READ else os.O_RDWR
         descriptor = os.open(FOLDER / ring.name, mode | os.O_NOFOLLOW)
-        if not ring.slots or os.fstat(descriptor).st_size != ring.slots * ring.slot_bytes:
+        try:
+            if not ring.slots or os.fstat(descriptor).st_size != ring.slots * ring.slot_bytes:
+                raise Refusal("INVALID_BATCH", "the ring does not have the size that the server says")
+            opened = cls(ring, descriptor)
+        except BaseException:
             os.close(descriptor)
-            raise Refusal("INVALID_BATCH", "the ring does not have the size that the server says")
+            raise
         (FOLDER / ring.name).unlink(missing_ok=True)  # both ends keep the memory
-        return cls(ring, descriptor)
+        return opened
 
     def close(self) -> None:
         with contextlib.suppress(BufferError):  # an error's traceback may still view it; it goes with the last view
             self._memory.close()
-        self._leave()
+        (FOLDER / self.message.name).unlink(missing_ok=True)  # a client that never came
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def _leave(self) -> None:
-        (FOLDER / self.message.name).unlink(missing_ok=True)  # a client that never came
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 class RingWriter(_Ring):

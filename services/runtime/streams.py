@@ -13,8 +13,8 @@ from services.runtime.blobs import PIECE_BYTES, Blob, Spool
 from services.runtime.config import MAX_MESSAGE_BYTES
 from services.runtime.convert import from_engine_info
 from services.runtime.engine import EngineInfo
-from services.runtime.exchange import Exchange
 from services.runtime.interceptors import as_failure
+from services.runtime.picture_rings import PictureRings
 from services.runtime.process import return_freed_memory
 from services.runtime.refusal import Refusal, attempt
 from services.runtime.wire import Packet
@@ -41,26 +41,26 @@ class ServerStream:
         self._method = metrics.serving.get()
         self._waiting: deque[tuple[float, int, str]] = deque()  # batches: time.monotonic(), bytes, traceparent
         self._answered = 0.0  # time.monotonic() of the last answer, until the next batch is asked for
-        self._exchange: Exchange | None = None
+        self._rings: PictureRings | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._exchange is not None:
-            self._exchange.close()
+        if self._rings is not None:
+            self._rings.close()
 
     def share(self, terms: media_pb2.StreamTerms, wanted: Any, answers: bool = False) -> media_pb2.StreamTerms:
         """The terms, with shared memory for pictures where `wanted`, the Open, allows. For use as `with`.
 
         `answers`: pictures come back, too, each batch through `place`.
         """
-        self._exchange = Exchange.offer(terms, wanted.transports, wanted.shared_memory, answers)
+        self._rings = PictureRings.offer(terms, wanted.transports, wanted.shared_memory, answers)
         return terms
 
     def place(self, answer: Packet) -> Packet:
         """What to send for an answer that may hold pictures."""
-        return answer if self._exchange is None else self._exchange.place(answer)
+        return answer if self._rings is None else self._rings.place(answer)
 
     async def read_open(self) -> Any:
         """The Open that must come first."""
@@ -150,7 +150,7 @@ class ServerStream:
 
     async def _next(self) -> Packet | None:
         packet = await anext(self._requests, None)
-        return packet if self._exchange is None or packet is None else self._exchange.fetch(packet)
+        return packet if self._rings is None or packet is None else self._rings.fetch(packet)
 
     def _check(self, kind: str, batch: Any) -> None:
         due = self._sequences.get(kind, 0)

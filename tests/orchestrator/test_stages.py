@@ -1,7 +1,6 @@
 """Frames on their way from a real decoder to the worker: inline and through shared memory."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from services.runtime.streams import MAX_BATCH_ITEMS
 from services.runtime.wire import Buffer
 from syncline.v1 import media_pb2
 from tests.end_to_end.conftest import write_video
-from tests.stages import run, serving
+from tests.stages import rings, run, serving
 
 INLINE, SHARED = media_pb2.TRANSPORT_INLINE, media_pb2.TRANSPORT_SHARED_MEMORY
 COUNT = 3 * MAX_BATCH_ITEMS + 5  # several turns of the ring
@@ -58,10 +57,6 @@ def read_all(source: tuple[Path, str], most: int = COUNT, pace: Pace | None = No
             return transport, frames
 
     return run(call())
-
-
-def rings() -> list[str]:
-    return [path.name for path in FOLDER.glob(f"syncline-{os.getpid()}-*")]  # others' tests run beside ours
 
 
 needs_memory = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared memory on this system")

@@ -1,6 +1,5 @@
 """Pictures through shared memory and back, between a real restorer and its clients."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +10,18 @@ from hypothesis import strategies as st
 
 from services.orchestrator.stages import transports
 from services.restorer.servicer import RestorerServicer
-from services.runtime import exchange as exchange_module
+from services.runtime import picture_rings
 from services.runtime.calls import ClientStream
 from services.runtime.convert import from_crops, to_crops
 from services.runtime.engine import ANYBODY, Caller, EngineInfo
-from services.runtime.exchange import Exchange
 from services.runtime.faces import Crop
 from services.runtime.frames import PixelFormat
+from services.runtime.picture_rings import PictureRings
 from services.runtime.ring import FOLDER, RingWriter
 from services.runtime.wire import Buffer, Packet
 from syncline import errors
 from syncline.v1 import media_pb2, restorer_pb2, restorer_pb2_grpc
-from tests.stages import STALL, converse, is_packet, is_refused, run, serving
+from tests.stages import STALL, converse, is_packet, is_refused, rings, run, serving
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="no shared memory on this system")
 SHARED = media_pb2.TRANSPORT_SHARED_MEMORY
@@ -35,10 +34,6 @@ class Inverting:
 
     def restore(self, crops: Sequence[Crop], strength: float, caller: Caller = ANYBODY) -> list[Crop]:
         return [Crop(crop.frame, crop.pts, 255 - crop.pixels, crop.landmarks) for crop in crops]
-
-
-def rings() -> list[str]:
-    return [path.name for path in FOLDER.glob(f"syncline-{os.getpid()}-*")]  # others' tests run beside ours
 
 
 def opening(**offered: Any) -> Packet:
@@ -84,13 +79,13 @@ def test_shared_memory_brings_what_messages_bring() -> None:
 
 def test_crops_are_not_in_the_messages_where_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = []
-    place = Exchange.place
+    place = PictureRings.place
 
-    def note(end: Exchange, packet: Packet) -> Packet:
+    def note(end: PictureRings, packet: Packet) -> Packet:
         sent.append(place(end, packet))
         return sent[-1]
 
-    monkeypatch.setattr(Exchange, "place", note)
+    monkeypatch.setattr(PictureRings, "place", note)
     restore([packet_of(sequence) for sequence in range(4)])
     crops = [packet for packet in sent if is_packet(packet, "crops")]
     assert len(crops) == 8  # four there and four back
@@ -118,7 +113,7 @@ def test_where_rings_cannot_be_made_messages_bring_the_crops(monkeypatch: pytest
     def missing(slots: int, slot_bytes: int) -> None:
         raise OSError("no such folder")
 
-    monkeypatch.setattr((exchange_module.RingReader, exchange_module.RingWriter)[made_before], "make", missing)
+    monkeypatch.setattr((picture_rings.RingReader, picture_rings.RingWriter)[made_before], "make", missing)
     transport, found = restore([packet_of(0)])
     assert (transport, len(found)) == (media_pb2.TRANSPORT_INLINE, 2)
 
@@ -165,9 +160,9 @@ def test_a_client_that_leaves_early_leaves_nothing() -> None:
 @given(st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=3), max_size=10), st.integers(1, 4))
 def test_what_is_placed_is_fetched(payloads: list[list[bytes]], credits: int) -> None:
     terms = media_pb2.StreamTerms(credits=credits)
-    server = Exchange.offer(terms, **transports(), answers=True)
+    server = PictureRings.offer(terms, **transports(), answers=True)
     assert server is not None
-    client = Exchange.accept(terms)
+    client = PictureRings.accept(terms)
     assert client is not None
     for sequence, payload in enumerate(payloads):
         for one, other in ((client, server), (server, client)):

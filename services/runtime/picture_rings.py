@@ -6,14 +6,14 @@ What does not fit, or finds no room, goes inside its message as it does between 
 from collections.abc import Sequence
 from typing import Any, Self
 
-from services.runtime.ring import RingReader, RingWriter, see_shared_memory
+from services.runtime.ring import RingReader, RingWriter, can_share
 from services.runtime.wire import Packet
 from syncline.v1 import media_pb2
 
 _SLOT_BYTES = 16 * 1024 * 1024  # memory is taken for what is written only
 
 
-class Exchange:
+class PictureRings:
     """One end's rings. Each holds as many batches as the stream's credit: a batch is written when the answer to the one
     in its slot before was read.
     """
@@ -29,9 +29,7 @@ class Exchange:
 
         `answers`: pictures come back, too.
         """
-        if media_pb2.TRANSPORT_SHARED_MEMORY not in transports:
-            return None
-        if not shared_memory or shared_memory != see_shared_memory():
+        if not can_share(transports, shared_memory):
             return None
         try:
             incoming = RingReader.make(terms.credits, _SLOT_BYTES)
