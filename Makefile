@@ -88,7 +88,7 @@ lint: install ## style, types, protos, stubs in step with the protos
 
 lock: install ## constraints.txt anew, from pyproject.toml and the newest releases
 	$(PYTHON) -m pip install --quiet "uv==0.13.8"
-	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --group neural --upgrade \
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --group dev --group neural --group quality --upgrade \
 		--no-emit-index-url --no-annotate --no-header pyproject.toml --output-file constraints.txt
 
 bench: models neural ## the job store; a job beside FFmpeg and one process (VIDEO=clip.mp4 AUDIO=speech.wav); networks beside eager PyTorch
@@ -99,5 +99,9 @@ bench: models neural ## the job store; a job beside FFmpeg and one process (VIDE
 load: models ## 200 short jobs from 20 clients with 2 workers: order, latency of calls, memory
 	$(PYTHON) -m benchmarks.load
 
-quality: models ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
+$(VENV)/quality: $(VENV)/installed
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group quality
+	touch $@
+
+quality: models $(VENV)/quality ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
 	$(PYTHON) -m benchmarks.quality $(CLIPS) $(NAMES)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.quality import measures
+from benchmarks.quality.bilabials import hear_bilabials
 from benchmarks.quality.clip import Clip
 from benchmarks.quality.measures import LIPS
 from benchmarks.quality.pictures import measure_flicker
@@ -38,12 +39,14 @@ def measure_trial(trial: Trial) -> dict[str, Figures]:
     person = measure_person(trial.clip, trial.visible)
     if person is None:
         return {"general": {}}
-    found = {name: _measure_driven(trial, person, driven) for name, driven in trial.driven.items()}
+    straight = trial.driven.get("straight")
+    said = None if straight is None else hear_bilabials(straight.drive.speech)  # `shifted` says the same
+    found = {name: _measure_driven(trial, person, driven, said) for name, driven in trial.driven.items()}
     for name, driven in trial.driven.items():
         if driven.bare is not None:
-            found[f"{name} bare"] = _measure_driven(trial, person, driven.bare)
-    if "straight" in trial.driven:
-        found |= _measure_baselines(trial, person, trial.driven["straight"])
+            found[f"{name} bare"] = _measure_driven(trial, person, driven.bare, said)
+    if straight is not None:
+        found |= _measure_baselines(trial, person, straight, said)
         found["voice"] = measure_voice(trial.clip, person.opening)
     found["general"] = {
         "frames": float(len(trial.clip.pts)),
@@ -94,7 +97,7 @@ def predict_opening(speech: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.interp(times, voice.step_times(len(predicted)), predicted[:, Measure.OPENING])
 
 
-def _measure_driven(trial: Trial, person: Person, driven: Driven) -> Figures:
+def _measure_driven(trial: Trial, person: Person, driven: Driven, said: np.ndarray | None) -> Figures:
     drive, clip = driven.drive, trial.clip
     times = (drive.pts - drive.pts[0]) * float(clip.time_base)
     opening = measures.measure_opening(driven.meshes)
@@ -105,9 +108,9 @@ def _measure_driven(trial: Trial, person: Person, driven: Driven) -> Figures:
     found["sharpness"] = measures.compare_alike(driven.sharpness, opening, clip.sharpness, person.opening)
     found["seam"] = _median_ratio(driven.seams)
     found["ring_seam"] = _ring_seam(driven.profiles)
-    found["flicker"] = _ratio(measure_flicker(driven.patches[:, 0]), measure_flicker(driven.patches[:, 1]))
+    found["flicker"] = _divide(measure_flicker(driven.patches[:, 0]), measure_flicker(driven.patches[:, 1]))
     natural = measures.measure_jitter(person.lips[drive.shown])
-    found["jitter"] = _ratio(measures.measure_jitter(aligned[:, LIPS]), natural)
+    found["jitter"] = _divide(measures.measure_jitter(aligned[:, LIPS]), natural)
     found["twitch_percent"] = measures.count_twitches(aligned[:, LIPS], person.lips)
     found["identity_percent"] = measures.identity_distance(aligned, measures.align_meshes(source, person.reference))
     found["rest"] = measures.rest_spread(opening, silent)
@@ -117,7 +120,7 @@ def _measure_driven(trial: Trial, person: Person, driven: Driven) -> Figures:
     found["sound_offset_ms"], found["sound_correlation"] = measures.find_offset(times, opening, heard)
     if drive.truth is not None:
         left = trial.fit.offset - trial.fit.kept_offset
-        found |= _compare(times, opening, aligned[:, LIPS], silent, drive.truth, person, left)
+        found |= _compare(times, opening, aligned[:, LIPS], silent, drive.truth, person, left, said)
         found["wish_kept"] = measures.correlate(opening, driven.wanted)
         found["wish_correlation"] = measures.correlate(driven.wanted, person.opening[drive.truth])
     return found
@@ -131,8 +134,12 @@ def _compare(
     truth: np.ndarray,
     person: Person,
     offset: float,
+    said: np.ndarray | None,
 ) -> Figures:
-    """Against what the mouth really did. `offset`: seconds by which that was earlier, as far as the engine knows."""
+    """Against what the mouth really did. `offset`: seconds by which that was earlier, as far as the engine knows.
+
+    `said`: the speech's m, b and p, as hear_bilabials; None where nobody knows.
+    """
     real = person.opening[truth]
     in_time = np.interp(times - offset, times, real) if np.isfinite(real).all() else real
     found = {
@@ -146,30 +153,39 @@ def _compare(
     found["closures"], found["own_closures"] = float(len(closures)), float(len(own))
     found["closures_hit"] = float(measures.closure_hits(times, closures, opening, person.span))
     found["own_closures_hit"] = float(measures.closure_hits(times, own, in_time, person.span))
-    found["closure_recall"] = found["closures_hit"] / len(closures) if len(closures) else np.nan
-    found["closure_precision"] = found["own_closures_hit"] / len(own) if len(own) else np.nan
+    found["closure_recall"] = _divide(found["closures_hit"], found["closures"])
+    found["closure_precision"] = _divide(found["own_closures_hit"], found["own_closures"])
+    if said is not None:
+        found |= measures.judge_bilabials(times, opening, in_time, person.span, said)
+        found["bilabial_recall"] = _divide(found["bilabials_hit"], found["bilabials"])
+        found["bilabial_precision"] = _divide(found["own_bilabials_hit"], found["own_bilabials"])
     return found
 
 
-def _measure_baselines(trial: Trial, person: Person, straight: Driven) -> dict[str, Figures]:
+def _measure_baselines(trial: Trial, person: Person, straight: Driven, said: np.ndarray | None) -> dict[str, Figures]:
     """What the same speech gets from the untouched source, its mouth of other times; from loudness; from no motion."""
     clip, hidden = trial.clip, straight.drive.shown
     times = clip.times[hidden] - clip.times[hidden[0]]
     silent = measures.find_silence(straight.drive.speech, SPEECH_RATE, times)
     untouched = _mean([
-        _compare(times, person.opening[other], person.lips[other], silent, hidden, person, 0.0)
+        _compare(times, person.opening[other], person.lips[other], silent, hidden, person, 0.0, said)
         for other in (np.roll(hidden, round(share * len(hidden))) for share in _SHIFTS)
     ])  # fmt: skip
     still = {"correlation": np.nan, "lip_distance_ratio": 1.0}
     return {
         "untouched": untouched,
         "mean_mouth": still,
-        "loudness": _drive_by_loudness(trial, person, hidden, times, silent),
+        "loudness": _drive_by_loudness(trial, person, hidden, times, silent, said),
     }
 
 
 def _drive_by_loudness(
-    trial: Trial, person: Person, hidden: np.ndarray, times: np.ndarray, silent: np.ndarray
+    trial: Trial,
+    person: Person,
+    hidden: np.ndarray,
+    times: np.ndarray,
+    silent: np.ndarray,
+    said: np.ndarray | None,
 ) -> Figures:
     """Lips and opening by regression on the loudness of the visible part."""
     assert trial.clip.speech is not None
@@ -181,7 +197,7 @@ def _drive_by_loudness(
     taught = slice(None, trial.visible)
     weights = np.linalg.lstsq(inputs[taught][known], mouths[taught][known], rcond=None)[0]
     driven = inputs[hidden] @ weights
-    return _compare(times, driven[:, 0], driven[:, 1:].reshape(-1, len(LIPS), 3), silent, hidden, person, 0.0)
+    return _compare(times, driven[:, 0], driven[:, 1:].reshape(-1, len(LIPS), 3), silent, hidden, person, 0.0, said)
 
 
 def source_rest(clip: Clip, opening: np.ndarray) -> float:
@@ -217,8 +233,8 @@ def _mean_known(values: list[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _ratio(result: float, source: float) -> float:
-    return result / source if source > 0 else float("nan")
+def _divide(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else float("nan")
 
 
 def _median_ratio(pairs: np.ndarray) -> float:

@@ -19,6 +19,7 @@ IDENTITY = np.array(
 
 CLOSED, NEARLY_CLOSED = 0.15, 0.25  # shares of the person's range
 CLOSURE_TOLERANCE = 0.06  # seconds: a frame and a half of 25 per second
+_PHONE_EDGE = 0.04  # seconds before and after a phone in which lips may meet for it
 _LONGEST_CLOSURE = 0.3  # seconds; lips that stay together for longer rest
 _SILENT_BELOW = 30.0  # decibels under the loud parts
 _SHORTEST_SILENCE, _SILENCE_EDGE = 0.3, 0.12  # seconds
@@ -88,7 +89,7 @@ def find_closures(times: np.ndarray, opening: np.ndarray, span: tuple[float, flo
     """Frames in which the mouth closes amid speech: least openings of runs that lie under CLOSED of `span`.
 
     `span`: openings of the person's closed and wide open mouth. Lips that rest, in silence or for longer than 0.3 s, do
-    not count. Stands for m, b, p without phones: bilabials are the consonants that close the lips by definition (IPA).
+    not count. Of any kind: most are no m, b or p, but lips that happen to meet in fluent speech.
     """
     share = np.nan_to_num(_share(opening, span), nan=1.0)
     closures = []
@@ -107,6 +108,31 @@ def closure_hits(times: np.ndarray, closures: np.ndarray, opening: np.ndarray, s
     share = np.nan_to_num(_share(opening, span), nan=1.0)
     near = np.abs(times[closures, None] - times[None]) <= CLOSURE_TOLERANCE + 1e-6
     return int((near & (share < NEARLY_CLOSED)).any(axis=1).sum())
+
+
+def judge_bilabials(
+    times: np.ndarray, opening: np.ndarray, truth: np.ndarray, span: tuple[float, float], phones: np.ndarray
+) -> dict[str, float]:
+    """Of the m, b and p (n, 2; begin and end in seconds): at how many the truth closes, and the mouth `opening` too or
+    nearly so (recall); and at how many the mouth closes, and the truth too or nearly so (precision).
+
+    Closed at a phone is who is so at some time of it, or a frame before or after. By definition these consonants close
+    the lips (IPA); a recognizer's mistakes and people's carelessness are why the truth is asked as well.
+    """
+    real, ours = (_least_shares(times, mouth, span, phones) for mouth in (truth, opening))
+    return {
+        "bilabials": float((real < CLOSED).sum()),
+        "bilabials_hit": float(((real < CLOSED) & (ours < NEARLY_CLOSED)).sum()),
+        "own_bilabials": float((ours < CLOSED).sum()),
+        "own_bilabials_hit": float(((ours < CLOSED) & (real < NEARLY_CLOSED)).sum()),
+    }
+
+
+def _least_shares(times: np.ndarray, opening: np.ndarray, span: tuple[float, float], phones: np.ndarray) -> np.ndarray:
+    """The least opening at each phone as a share of the person's range; 1 where it is not known. (n,)"""
+    share = np.nan_to_num(_share(opening, span), nan=1.0)
+    at = (times >= phones[:, :1] - _PHONE_EDGE) & (times <= phones[:, 1:] + _PHONE_EDGE)
+    return np.asarray(np.where(at, share, 1.0).min(axis=1, initial=1.0))
 
 
 def find_offset(times: np.ndarray, mouth: np.ndarray, reference: np.ndarray) -> tuple[float, float]:

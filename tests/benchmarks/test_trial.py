@@ -65,7 +65,7 @@ def test_aims_are_judged_by_medians_over_good_truth_and_pooled_closures() -> Non
 
     found = {"hdtf_2": figures(0.8, 9), "hdtf_3": figures(0.72, 9), "retalking_1": figures(0.1, 3)}
     aims = judge(found | {"hdtf_4": figures(-1.0, 0)})
-    correlation, recall = aims[0], next(aim for aim in aims if aim.name == "closure recall")
+    correlation, recall = aims[0], next(aim for aim in aims if aim.name == "closures of any kind: recall")
     assert correlation.value == pytest.approx(0.72)
     assert correlation.met
     assert correlation.worst.startswith("retalking_1")
