@@ -11,7 +11,7 @@ import pytest
 from services.detector.engines.blazeface import BlazeFace
 from services.lipsync.engines.rewrite import shape
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
-from services.lipsync.engines.rewrite.occlusion import NOTHING, weigh_mouth
+from services.lipsync.engines.rewrite.occlusion import weigh_mouth, weigh_turn
 from services.runtime.faces import Crop, CropOutcome
 from services.runtime.refusal import Refusal
 
@@ -98,13 +98,29 @@ def test_a_mouth_is_faded_out_as_paper_comes() -> None:
     assert sum(0 < weight < 1 for weight in weights) >= 2
 
 
-def test_a_head_turned_far_is_left_alone() -> None:
+def test_a_head_turned_far_keeps_to_its_own_mouth() -> None:
     points = make_points(open_mouths(np.array([0.1])))
-    weights = []
-    for yaw in (35, 46, 55):
-        mesh = pose(points, yaw=yaw)[0]
-        weights.append(weigh_mouth(paint(mesh), mesh, NOTHING))
-    assert weights[0] == 1 > weights[1] > weights[2] == 0
+    ways = [weigh_turn(pose(points, yaw=yaw)[0]) for yaw in (0, 28, 34, -38, 46)]
+    assert ways[0] == ways[1] == 1 > ways[2] > ways[3] > ways[4] == 0
+    assert weigh_turn(pose(points, pitch=-50)[0]) == 0
+
+
+def test_the_mouth_of_a_head_on_its_way_to_the_side_moves_less_and_is_one_mouth() -> None:
+    engine, (speech, openness) = RewriteEngine(), speak(4)
+    openings = 0.3 * openness[np.arange(4 * RATE) * len(speech) // (4 * RATE)]
+    yaws = np.linspace(0, 44, 4 * RATE)
+    meshes = [pose(make_points(open_mouths(openings[k : k + 1])), yaw=yaw)[0] for k, yaw in enumerate(yaws)]
+    crops = [Crop(k, k, paint(mesh), mesh) for k, mesh in enumerate(meshes)]
+    learned = prepare(engine, crops, speech)
+    targets = retell(crops)
+    rendering = engine.open_rendering(learned.blob, plan(engine, learned.blob, targets, speak(4, seed=3)[0]))
+    ways = np.array([weigh_turn(crop.landmarks) for crop in targets])
+    assert {0.0, 1.0} < set(ways.tolist())
+    for crop, way in zip(targets, ways, strict=True):
+        answer = rendering.sync(crop)
+        assert (answer.outcome is CropOutcome.PASSED_THROUGH) == (way == 0)
+        if way > 0.4 and answer.pixels[..., 3].any():
+            assert answer.pixels[..., 3].max() == 255, "nothing of the frame's own mouth shows through"
 
 
 def test_hidden_mouths_are_not_kept() -> None:

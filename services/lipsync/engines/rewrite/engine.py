@@ -25,7 +25,7 @@ from services.lipsync.engines.rewrite import blob, shape, voice
 from services.lipsync.engines.rewrite.fit import PersonFit, fit_person, read_fit
 from services.lipsync.engines.rewrite.library import Library, LibraryBuilder, read_library
 from services.lipsync.engines.rewrite.match import RewriteMatching
-from services.lipsync.engines.rewrite.occlusion import weigh_mouth
+from services.lipsync.engines.rewrite.occlusion import weigh_mouth, weigh_turn
 from services.lipsync.engines.rewrite.path import OWN, Wish, find_path, shows_inside
 from services.lipsync.engines.rewrite.render import render_candidate, render_own
 from services.lipsync.engines.rewrite.trajectory import NEIGHBOURS, mix_neighbours, plan_shapes
@@ -35,9 +35,10 @@ from services.runtime.engine import ANYBODY, Caller, EngineInfo, ModelInfo
 from services.runtime.faces import LANDMARK_COUNT, Crop, CropOutcome
 from services.runtime.refusal import Refusal, attempt
 
-VERSION = "8"
+VERSION = "9"
 MODEL_LICENSE = "LicenseRef-research-data"  # the weights are ours, the data they come from are for research
 _DECODED = 64  # candidates kept decoded by a rendering
+_OPAQUE = 0.35  # share of the way from its own mouth from which on a turned head shows nothing of that
 _MOST_WIDENED = 0.3  # spans by which the opening wanted may be above the widest recorded
 
 
@@ -195,17 +196,20 @@ class RewriteRendering:
         mesh = crop.landmarks
         if outcome is CropOutcome.PASSED_THROUGH or mesh is None or not is_mesh(mesh):
             return pass_through(crop)
-        weight = weigh_mouth(crop.pixels, mesh, self._library.looks)
-        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome) if weight > 0 else None
+        way = weigh_turn(mesh)
+        weight = min(way / _OPAQUE, 1) * weigh_mouth(crop.pixels, mesh, self._library.looks)
+        pixels = self._render(crop.pixels[..., :3], mesh, crop.frame, outcome, way) if weight > 0 else None
         if pixels is None:
             return pass_through(crop)
         if weight < 1:
             pixels = fade(crop.pixels, pixels, weight)
         return Crop(crop.frame, crop.pts, pixels, crop.landmarks, outcome)
 
-    def _render(self, target: np.ndarray, mesh: np.ndarray, frame: int, outcome: CropOutcome) -> np.ndarray | None:
-        """None where the frame cannot be rendered."""
-        wanted = self.shape_mouth(mesh, frame)
+    def _render(
+        self, target: np.ndarray, mesh: np.ndarray, frame: int, outcome: CropOutcome, way: float
+    ) -> np.ndarray | None:
+        """None where the frame cannot be rendered. `way`: share of it from the frame's own mouth to the planned one."""
+        wanted = mesh + np.float32(way) * (self.shape_mouth(mesh, frame) - mesh)
         index = int(self._candidates[frame])
         if index == OWN:
             return render_own(target, mesh, wanted, outcome is CropOutcome.DRAWN, self._padding)

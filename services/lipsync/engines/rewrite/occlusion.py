@@ -30,7 +30,7 @@ _HIDDEN = 0.2  # share of unlike points above which a face teaches nothing
 _ROUNDS = 4  # of learning without the faces that the round before found hidden
 _BLOCK = 256  # faces measured at a time: what is thought of them takes far more memory than they do
 _FADE = (0.12, 0.2)  # shares of unlike points between which the new mouth fades out
-_TURNED = np.array([[42.0, 34.0], [50.0, 42.0]])  # yaw and pitch, degrees, between which it fades out too
+_TURNED = np.array([[30.0, 34.0], [42.0, 42.0]])  # yaw and pitch, degrees, between which it keeps to the frame's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,24 @@ NOTHING = Looks(np.zeros((1, 0)), np.zeros(0), np.zeros((2, 0)), np.zeros(0))
 
 
 def weigh_mouth(picture: np.ndarray, mesh: np.ndarray, looks: Looks) -> float:
-    """How much of a new mouth the frame may show: 1, or less the more of the face is hidden or turned away, down to 0.
+    """How much of a new mouth the frame may show: 1, or less the more of the face is hidden, down to 0.
 
     Of this frame alone, so that it is the same wherever a segment begins; it fades as a hand comes and goes.
     """
     measures, poses = shape.measure_shapes(mesh[None]), shape.measure_poses(mesh[None])
-    turned = float(_smooth_step((np.abs(poses[0, :2]) - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).max())
     colours = read_colours(picture, mesh)[None]
     hidden = float(looks.measure_hidden(colours, measure_inputs(measures, poses))[0])
-    return 1 - max(turned, float(_smooth_step((hidden - _FADE[0]) / (_FADE[1] - _FADE[0]))))
+    return 1 - float(_smooth_step((hidden - _FADE[0]) / (_FADE[1] - _FADE[0])))
+
+
+def weigh_turn(mesh: np.ndarray) -> float:
+    """How far from its own shape a mouth may go: 1, or less the farther the head is turned, down to 0.
+
+    A head may stay turned for long. Half of another mouth over its own would be a ghost all the while, a mouth that
+    moves half as much is none; and far mouths, whose mesh is guesswork, would spread over what is behind the face.
+    """
+    poses = shape.measure_poses(mesh[None])
+    return 1 - float(_smooth_step((np.abs(poses[0, :2]) - _TURNED[0]) / (_TURNED[1] - _TURNED[0])).max())
 
 
 def measure_inputs(measures: np.ndarray, poses: np.ndarray) -> np.ndarray:
