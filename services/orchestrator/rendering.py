@@ -38,7 +38,7 @@ from syncline.v1 import lipsync_pb2, restorer_pb2
 # What is held of a stretch of video that plays backwards: it is decoded forwards. Unit: bytes.
 _REVERSE_BYTES = 256 * 1024 * 1024
 # How many frames' crops travel together: enough to be worth a message, few enough that frames do not pile up.
-_BATCH_BYTES = 16 * 1024 * 1024  # of whole frames
+_BATCH_BYTES = 32 * 1024 * 1024  # of whole frames
 _MAX_BATCH = 8  # frames
 _MAX_AHEAD = 24  # batches at the restorers at once: more replicas than these keep busy serve several workers
 
