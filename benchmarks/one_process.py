@@ -34,7 +34,7 @@ from services.orchestrator.worker import Worker
 from services.restorer.config import RestorerConfig
 from services.restorer.engines import load_engines as load_restorers
 from services.restorer.servicer import RestorerServicer
-from services.runtime.process import keep_large_blocks, set_up_logging
+from services.runtime.process import keep_large_blocks, set_up_logging, stay_in_own_thread
 from services.runtime.wire import Packet
 from syncline.v1 import media_pb2
 
@@ -163,5 +163,6 @@ async def make(video: Path, audio: Path, folder: Path) -> bytes:
 
 if __name__ == "__main__":
     keep_large_blocks()
+    stay_in_own_thread()
     set_up_logging("one process")
     print(asyncio.run(make(*map(Path, sys.argv[1:4]))).decode())

@@ -173,12 +173,42 @@ class Picture(NamedTuple):
 
 def to_picture(frame: Frame) -> Picture:
     """One copy of every plane."""
-    picture = av.VideoFrame(frame.format.width, frame.format.height, FFMPEG_NAMES[frame.format.pixel_format])
+    return _fill(_allocate(frame.format), frame)
+
+
+class PictureStock:
+    """Memory of pictures that were encoded, for those to come: fresh memory costs the system more than the copy does.
+
+    Any thread may call.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[FrameFormat, list[av.VideoFrame]] = {}
+
+    def take(self, frame: Frame) -> Picture:
+        """As `to_picture`."""
+        try:
+            video = self._idle[frame.format].pop()
+        except LookupError:
+            return to_picture(frame)
+        video.make_writable()  # some encoders still refer to it
+        return _fill(video, frame)
+
+    def give_back(self, picture: Picture) -> None:
+        """Nobody may use the picture any more."""
+        self._idle.setdefault(picture.frame.format, []).append(picture.video)
+
+
+def _allocate(frame_format: FrameFormat) -> av.VideoFrame:
+    return av.VideoFrame(frame_format.width, frame_format.height, FFMPEG_NAMES[frame_format.pixel_format])
+
+
+def _fill(video: av.VideoFrame, frame: Frame) -> Picture:
     views = []
-    for plane, samples in zip(picture.planes, frame.planes, strict=True):
+    for plane, samples in zip(video.planes, frame.planes, strict=True):
         height, width = samples.shape
         rows = np.frombuffer(memoryview(plane), frame.format.dtype).reshape(height, -1)  # (height, width + padding)
         view = rows[:, :width]
         view[...] = samples
         views.append(view)
-    return Picture(picture, Frame(frame.pts, frame.format, tuple(views)))
+    return Picture(video, Frame(frame.pts, frame.format, tuple(views)))

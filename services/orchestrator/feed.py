@@ -6,7 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
-from services.orchestrator.encoding import Picture, to_picture
+from services.orchestrator.encoding import Picture, PictureStock
 from services.orchestrator.stages import FrameReader, Metadata, Stages
 from syncline.errors import InternalError
 
@@ -29,6 +29,7 @@ class FrameFeed:
         self._batches: AsyncIterator[list[Picture]] | None = None
         self._ahead: Sequence[Picture] = ()
         self._next = -1
+        self.stock = PictureStock()
 
     async def __aenter__(self) -> "FrameFeed":
         return self
@@ -39,7 +40,10 @@ class FrameFeed:
         await self.close()
 
     async def pictures(self, first: int, last: int) -> AsyncIterator[Sequence[Picture]]:
-        """The frames from `first` to `last`, both included, a few at a time; they are the caller's to draw on."""
+        """The frames from `first` to `last`, both included, a few at a time.
+
+        They are the caller's to draw on, and to give back to the stock.
+        """
         if first != self._next:
             await self._open(first)
         while self._next <= last:
@@ -55,7 +59,7 @@ class FrameFeed:
     async def _open(self, first: int) -> None:
         await self.close()
         begin = int(self._pts[first]) * self._time_base
-        reader = self._stages.decode_frames(self._source, self._metadata, to_picture, begin)
+        reader = self._stages.decode_frames(self._source, self._metadata, self.stock.take, begin)
         self._reader = await reader.__aenter__()
         self._batches = aiter(reader)
         self._ahead, self._next = (), first

@@ -24,7 +24,7 @@ async def pass_through(
     How many items are under way is bounded by the stream's credit.
     """
     loop = asyncio.get_running_loop()
-    ordered: asyncio.Queue[tuple[Item, asyncio.Future[None]]] = asyncio.Queue(maxsize=2)
+    ordered: asyncio.Queue[tuple[Item, asyncio.Future[None]]] = asyncio.Queue(maxsize=1)
     waiting: deque[tuple[Item, asyncio.Future[None]]] = deque()
 
     async def packets() -> AsyncIterator[Packet]:

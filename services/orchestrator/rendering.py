@@ -13,7 +13,7 @@ import numpy as np
 
 from services.orchestrator.compositing import CropWindow, Cutting, cut, paste_crop
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.encoding import EncodeSettings, Picture, SegmentEncoder, to_picture
+from services.orchestrator.encoding import EncodeSettings, Picture, PictureStock, SegmentEncoder
 from services.orchestrator.faces import SpeakerTrack
 from services.orchestrator.feed import FrameFeed
 from services.orchestrator.idle import IdleMotion, move_mesh, move_picture
@@ -38,7 +38,7 @@ from syncline.v1 import lipsync_pb2, restorer_pb2
 # What is held of a stretch of video that plays backwards: it is decoded forwards. Unit: bytes.
 _REVERSE_BYTES = 256 * 1024 * 1024
 # How many frames' crops travel together: enough to be worth a message, few enough that frames do not pile up.
-_BATCH_BYTES = 16 * 1024 * 1024  # of whole frames
+_BATCH_BYTES = 32 * 1024 * 1024  # of whole frames
 _MAX_BATCH = 8  # frames
 _MAX_AHEAD = 24  # batches at the restorers at once: more replicas than these keep busy serve several workers
 
@@ -133,7 +133,7 @@ async def render_segment(
         async with contextlib.aclosing(render_frames(stages, feed, job, span, metadata, report)) as batches:
             async for batch in batches:
                 with tracing.span("encode", frames=len(batch.shown)):
-                    await in_thread(_paste_and_encode, batch, encoder, report)
+                    await in_thread(_paste_and_encode, batch, encoder, feed.stock, report)
                 report.seconds["render"] = time.monotonic() - begun
                 yield report
         if encoder.frame_count != span.frame_count:
@@ -195,10 +195,10 @@ async def _cut_batches(
     async for pictures in _order_pictures(feed, job, span):
         waiting += pictures
         while len(waiting) >= size:
-            yield await in_thread(_cut, job, waiting[:size], report)
+            yield await in_thread(_cut, job, waiting[:size], feed.stock, report)
             waiting = waiting[size:]
     if waiting:
-        yield await in_thread(_cut, job, waiting, report)
+        yield await in_thread(_cut, job, waiting, feed.stock, report)
 
 
 async def _order_pictures(feed: FrameFeed, job: RenderJob, span: SegmentSpan) -> AsyncIterator[list[_Source]]:
@@ -239,12 +239,12 @@ def _reverse_limit(job: RenderJob) -> int:
     return max(8, _REVERSE_BYTES // job.encode.format.frame_bytes)
 
 
-def _cut(job: RenderJob, batch: list[_Source], report: SegmentReport) -> Batch:
+def _cut(job: RenderJob, batch: list[_Source], stock: PictureStock, report: SegmentReport) -> Batch:
     begun = time.monotonic()
     shown = []
     for number, source, picture, shared in batch:
         if shared or job.idle:
-            picture = to_picture(move_picture(job.idle, picture.frame, number))
+            picture = stock.take(move_picture(job.idle, picture.frame, number))
         patches = [_cut_patch(job, mouth, number, source, picture.frame) for mouth in job.mouths]
         shown.append(Shown(number, picture, patches))
     report.add_seconds("cut", time.monotonic() - begun)
@@ -332,12 +332,13 @@ def paste_patches(shown: Shown) -> Picture:
     return shown.picture
 
 
-def _paste_and_encode(batch: Batch, encoder: SegmentEncoder, report: SegmentReport) -> None:
+def _paste_and_encode(batch: Batch, encoder: SegmentEncoder, stock: PictureStock, report: SegmentReport) -> None:
     for item in batch.shown:
         begun = time.monotonic()
         picture = paste_patches(item)
         pasted = time.monotonic()
         encoder.encode(picture.video)
+        stock.give_back(picture)
         report.add_seconds("paste", pasted - begun)
         report.add_seconds("encode", time.monotonic() - pasted)
         report.add_outcomes([outcome_of(patch) for patch in item.patches], item.number)

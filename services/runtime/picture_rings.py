@@ -16,10 +16,12 @@ _SLOT_BYTES = 16 * 1024 * 1024  # memory is taken for what is written only
 class PictureRings:
     """One end's rings. Each holds as many batches as the stream's credit: a batch is written when the answer to the one
     in its slot before was read.
+
+    `lasting`: what comes in stays as it is until it is answered, so that it may be used where it lies.
     """
 
-    def __init__(self, incoming: RingReader | None, outgoing: RingWriter | None) -> None:
-        self._incoming, self._outgoing = incoming, outgoing
+    def __init__(self, incoming: RingReader | None, outgoing: RingWriter | None, lasting: bool = False) -> None:
+        self._incoming, self._outgoing, self._lasting = incoming, outgoing, lasting
 
     @classmethod
     def offer(
@@ -44,7 +46,7 @@ class PictureRings:
         terms.inbox.CopyFrom(incoming.message)
         if outgoing is not None:
             terms.ring.CopyFrom(outgoing.message)
-        return cls(incoming, outgoing)
+        return cls(incoming, outgoing, lasting=answers)
 
     @classmethod
     def accept(cls, terms: media_pb2.StreamTerms) -> Self | None:
@@ -71,14 +73,15 @@ class PictureRings:
         return Packet(packet.message)
 
     def fetch(self, packet: Packet) -> Packet:
-        """A packet that came, with its pictures beside it, copied: the other end soon writes over them.
+        """A packet that came, with its pictures beside it; copied if the other end soon writes over them.
 
         Raises Refusal INVALID_BATCH for a reference that is not what this batch's can be.
         """
         batch = _pictures_of(packet)
         if self._incoming is None or batch is None or not batch.HasField("ref"):
             return packet
-        return Packet(packet.message, (bytes(self._incoming.read(batch.sequence, batch.ref)),))
+        pictures = self._incoming.read(batch.sequence, batch.ref)
+        return Packet(packet.message, (pictures if self._lasting else bytes(pictures),))
 
     def close(self) -> None:
         for ring in (self._incoming, self._outgoing):

@@ -21,7 +21,7 @@ from services.runtime.channel import SERVER_OPTIONS
 from services.runtime.config import ConfigError, ServerConfig, read_env
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.metrics import READY, serve_metrics
-from services.runtime.process import keep_large_blocks, set_up_logging
+from services.runtime.process import keep_large_blocks, set_up_logging, stay_in_own_thread
 from services.runtime.refusal import Refusal
 from services.runtime.tls import make_server_credentials
 from services.runtime.tracing import set_up_tracing
@@ -158,6 +158,7 @@ def serve(stage: str, config_class: type[Any], load: Callable[[Any], Servicer], 
     can take minutes. `in_loop`: load in the event loop, which channels belong to.
     """
     keep_large_blocks()
+    stay_in_own_thread()
     set_up_logging(stage)
     set_up_tracing(stage)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from services.orchestrator.assembling import AI_LABEL, CopiedSound, EncodedSound, assemble
-from services.orchestrator.encoding import EncodeSettings, SegmentEncoder, to_picture
+from services.orchestrator.encoding import EncodeSettings, PictureStock, SegmentEncoder, to_picture
 from services.orchestrator.formats import CONTAINERS, VIDEO_CODECS
 from services.orchestrator.timeline import SyncMode, Timeline, build_timeline, cut_segments
 from services.runtime.frames import Color, Frame, FrameFormat, PixelFormat
@@ -321,6 +321,36 @@ def test_the_digest_does_not_depend_on_how_planes_lie_in_memory(tmp_path):
                 )
         digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_pictures_whose_memory_was_used_before_are_encoded_alike(tmp_path: Path, codec: str) -> None:
+    """Whatever the encoder still holds of those that came back."""
+    digests = []
+    for name, stock in (("fresh", None), ("used", PictureStock())):
+        settings = EncodeSettings(YUV420P, Fraction(25), VIDEO_CODECS[codec].crf, "ultrafast", codec=codec)
+        with SegmentEncoder(tmp_path / name, settings) as encoder:
+            for number in range(20):
+                take = stock.take if stock else to_picture
+                picture = take(draw_frame(number))
+                encoder.encode(picture.video)
+                if stock:
+                    stock.give_back(picture)
+        digests.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
+
+
+def test_a_stock_gives_out_again_what_came_back_to_frames_of_the_same_format() -> None:
+    stock = PictureStock()
+    first = stock.take(draw_frame(1))
+    assert stock.take(draw_frame(2)).video is not first.video
+    stock.give_back(first)
+    ten_bits = FrameFormat(WIDTH, HEIGHT, PixelFormat.YUV420P10)
+    assert stock.take(draw_frame(3, ten_bits)).video is not first.video
+    again = stock.take(draw_frame(4))
+    assert again.video is first.video
+    for plane, wanted in zip(again.frame.planes, draw_frame(4).planes, strict=True):
+        assert np.array_equal(plane, wanted)
 
 
 FORMS = [(container, codec) for container, form in CONTAINERS.items() for codec in form.video]

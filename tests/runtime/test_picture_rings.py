@@ -17,7 +17,7 @@ from services.runtime.engine import ANYBODY, Caller, EngineInfo
 from services.runtime.faces import Crop
 from services.runtime.frames import PixelFormat
 from services.runtime.picture_rings import PictureRings
-from services.runtime.ring import FOLDER, RingWriter
+from services.runtime.ring import FOLDER, RingWriter, see_shared_memory
 from services.runtime.wire import Buffer, Packet
 from syncline import errors
 from syncline.v1 import media_pb2, restorer_pb2, restorer_pb2_grpc
@@ -106,6 +106,23 @@ def test_batches_that_find_no_room_go_in_messages(monkeypatch: pytest.MonkeyPatc
     transport, found = restore([packet_of(sequence) for sequence in range(12)])
     assert transport == SHARED
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_pictures_are_copied_unless_they_stay_until_they_are_answered(answers: bool) -> None:
+    terms = media_pb2.StreamTerms(credits=2)
+    server = PictureRings.offer(terms, [SHARED], see_shared_memory(), answers)
+    client = PictureRings.accept(terms)
+    assert server is not None
+    assert client is not None
+    asked = server.fetch(client.place(packet_of(0)))
+    answer = client.fetch(server.place(packet_of(0)))
+    assert isinstance(asked.data, memoryview if answers else bytes)
+    assert not answers or isinstance(answer.data, bytes)  # the server may write over it before it is used
+    assert all(b"".join(packet.payload) == b"".join(packet_of(0).payload) for packet in (asked, answer))
+    del asked
+    server.close()
+    client.close()
 
 
 @pytest.mark.parametrize("made_before", [0, 1])

@@ -5,6 +5,19 @@ import sys
 
 import pytest
 
+_COUNT_THREADS = """
+import threading
+import cv2
+from services.runtime.process import stay_in_own_thread
+
+stay_in_own_thread()
+counts = [cv2.getNumThreads()]
+thread = threading.Thread(target=lambda: counts.append(cv2.getNumThreads()))
+thread.start()
+thread.join()
+print(*counts)
+"""
+
 _FREE_64_MB = """
 import ctypes
 from pathlib import Path
@@ -33,3 +46,8 @@ def test_freed_memory_is_kept_until_it_is_returned() -> None:
     at_once, returned = map(int, done.stdout.split())
     assert at_once < 8 << 20
     assert returned > 56 << 20
+
+
+def test_opencv_works_in_one_thread_whichever_calls_it() -> None:
+    done = subprocess.run([sys.executable, "-c", _COUNT_THREADS], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["1", "1"]

@@ -52,17 +52,18 @@ class ClassicRestorer:
             return crop
         rows = slice(max(0, top - _RING), top + height + _RING)
         columns = slice(max(0, left - _RING), left + width + _RING)
-        part = crop.pixels[rows, columns]
-        picture = cv2.cvtColor(part, cv2.COLOR_RGBA2RGB)
+        picture = cv2.cvtColor(crop.pixels[rows, columns], cv2.COLOR_RGBA2RGB)
         weight = np.ascontiguousarray(weight[rows, columns])
         share = weight.astype(np.float32) * np.float32(min(strength, 1.0) / 255)
         change = self._sharpen(picture, weight, crop.frame)
-        none = np.zeros_like(share)
-        change = none if change is None else cv2.multiply(change, share)
-        colour = _colour_step(picture, weight)
-        changes = cv2.merge([*(cv2.scaleAdd(share, float(step), change) for step in colour), none])  # RGB and A
+        change = np.zeros_like(share) if change is None else cv2.multiply(change, share)
+        # One channel at a time: four of floats take OpenCV twice as long.
+        restored = [
+            cv2.add(channel, cv2.scaleAdd(share, float(step), change), dtype=cv2.CV_8U)
+            for channel, step in zip(cv2.split(picture), _colour_step(picture, weight), strict=True)
+        ]
         pixels = crop.pixels.copy()
-        pixels[rows, columns] = cv2.add(part, changes, dtype=cv2.CV_8U)
+        pixels[rows, columns] = cv2.merge([*restored, weight])
         return replace(crop, pixels=pixels)
 
     def _sharpen(self, picture: np.ndarray, weight: np.ndarray, frame: int) -> np.ndarray | None:
