@@ -28,8 +28,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 neural: $(VENV)/neural ## what the neural engines and their tests need besides: PyTorch and ONNX
 
-$(VENV)/neural: $(VENV)/installed
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group neural
+$(VENV)/neural $(VENV)/quality: $(VENV)/installed
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group $(@F)
 	touch $@
 
 models: install ## the default models, checked by SHA-256
@@ -98,10 +98,6 @@ bench: models neural ## the job store; a job beside FFmpeg and one process (VIDE
 
 load: models ## 200 short jobs from 20 clients with 2 workers: order, latency of calls, memory
 	$(PYTHON) -m benchmarks.load
-
-$(VENV)/quality: $(VENV)/installed
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --group quality
-	touch $@
 
 quality: models $(VENV)/quality ## the lips on real clips beside the truth: make quality CLIPS=folder, NAMES="clip ..." for some
 	$(PYTHON) -m benchmarks.quality $(CLIPS) $(NAMES)

@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.console import Console
 
@@ -23,12 +22,12 @@ from benchmarks.quality.sheet import save_sheet
 from benchmarks.quality.tables import ClipFigures, judge, print_tables
 from benchmarks.quality.trial import run_trial
 from benchmarks.quality.unheard import choose_voice_model, use_unheard
+from services.runtime.process import stay_in_own_thread
 from services.runtime.refusal import Refusal
 
 OUT = Path("out")
 _FOLDERS = ("talking", "silent", "several", "odd")
 _BY_DEFAULT = ("talking", "silent")
-_THREADS = 2
 _WIDTH = 210  # characters
 
 
@@ -41,7 +40,7 @@ def main() -> None:
     if not arguments.clips.is_dir():
         sys.exit(f"There is no folder {arguments.clips}. Give the folder of real clips: make quality CLIPS=folder")
     paths = find_clips(arguments.clips, arguments.names)
-    cv2.setNumThreads(_THREADS)
+    stay_in_own_thread()
     engines, console, begun = load_engines(arguments.restorer), Console(width=_WIDTH), time.monotonic()
     voices = find_voices(arguments.clips)
     found: dict[str, ClipFigures] = {}

@@ -25,7 +25,7 @@ from services.runtime.streams import in_thread
 from syncline.errors import InternalError
 from syncline.v1 import media_pb2
 
-VERSION = "5"  # changes when the same frames and engines may give another analysis, or other crops and meshes of it
+VERSION = "4"  # changes when the same frames and engines may give another analysis
 _VIEW_SIDE = 640  # pixels, the longer side of what the detector looks at
 _LARGE_VIEW_SIDE = 2560  # pixels, where that shows no face or only small ones
 _LARGER = 1.5  # a larger view must be by so much

@@ -173,7 +173,8 @@ class Picture(NamedTuple):
 
 def to_picture(frame: Frame) -> Picture:
     """One copy of every plane."""
-    return _fill(_allocate(frame.format), frame)
+    video = av.VideoFrame(frame.format.width, frame.format.height, FFMPEG_NAMES[frame.format.pixel_format])
+    return _fill(video, frame)
 
 
 class PictureStock:
@@ -197,10 +198,6 @@ class PictureStock:
     def give_back(self, picture: Picture) -> None:
         """Nobody may use the picture any more."""
         self._idle.setdefault(picture.frame.format, []).append(picture.video)
-
-
-def _allocate(frame_format: FrameFormat) -> av.VideoFrame:
-    return av.VideoFrame(frame_format.width, frame_format.height, FFMPEG_NAMES[frame_format.pixel_format])
 
 
 def _fill(video: av.VideoFrame, frame: Frame) -> Picture:

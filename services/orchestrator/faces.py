@@ -10,6 +10,7 @@ import numpy as np
 from services.orchestrator.compositing import CropWindow
 from services.runtime.blobs import Rows
 
+_VERSION = "1"  # changes when the same analysis may be cut out otherwise, or give other meshes of crops
 # Points of the FaceMesh: outer ends of the face at the ears, bridge of the nose between the eyes, chin, under the nose.
 _KEY_POINTS = (234, 454, 168, 152, 2)
 _ROOM = 1.3  # window side over face size: the jaw opens, the neck below it gives way
@@ -54,7 +55,8 @@ class SpeakerTrack:
     @property
     def digest(self) -> str:
         """Of which face this is, within its analysis, and of how it is cut out."""
-        return hashlib.sha256(self._rows.tobytes() + (b"whole" if self._whole_face else b"")).hexdigest()
+        cutting = _VERSION.encode() + (b"whole" if self._whole_face else b"")
+        return hashlib.sha256(self._rows.tobytes() + cutting).hexdigest()
 
     @property
     def seen_frames(self) -> np.ndarray:

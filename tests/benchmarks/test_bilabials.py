@@ -3,13 +3,13 @@
 import importlib.util
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
 from benchmarks.quality.bilabials import hear_bilabials
 from benchmarks.quality.measures import judge_bilabials
 from examples.demo import speak
+from services.decoder.engines.pyav import PyAVDecoder
 from services.lipsync.engines import SPEECH_RATE
 
 TIMES = np.arange(100) * 0.04
@@ -24,10 +24,8 @@ needs_pocketsphinx = pytest.mark.skipif(
 def say(text: str, folder: Path) -> np.ndarray:
     """(n,) float32 at SPEECH_RATE, a synthetic voice."""
     speak(text, folder / "said.wav")
-    resampler = av.AudioResampler("flt", "mono", SPEECH_RATE)
-    with av.open(str(folder / "said.wav")) as given:
-        pieces = [piece.to_ndarray()[0] for frame in given.decode(audio=0) for piece in resampler.resample(frame)]
-    return np.concatenate(pieces)
+    blocks = PyAVDecoder().decode_audio(folder / "said.wav", SPEECH_RATE, 1)
+    return np.concatenate([block.samples[:, 0] for block in blocks])
 
 
 @needs_pocketsphinx

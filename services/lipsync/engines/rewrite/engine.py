@@ -89,7 +89,7 @@ class RewritePreparation:
         if not seen:
             return
         meshes = np.array([crop.landmarks for crop in seen])
-        measures, poses = shape.measure_shapes(meshes), shape.measure_poses(meshes)
+        measures, poses = shape.measure_faces(meshes)
         self._builder.add(seen, measures, poses)
         self._times += [float(crop.pts * self._time_base) for crop in seen]
         self._measures += list(measures)
@@ -139,7 +139,7 @@ class RewritePlanning:
         visible = [place for place, point in enumerate(points) if is_mesh(point.landmarks)]
         if visible:
             meshes = np.array([points[place].landmarks for place in visible])
-            faces[visible] = np.concatenate([shape.measure_shapes(meshes), shape.measure_poses(meshes)], axis=1)
+            faces[visible] = np.concatenate(shape.measure_faces(meshes), axis=1)
         self._faces.append(faces)
 
     def finish(self) -> Blob:

@@ -72,7 +72,7 @@ def weigh_mouth(picture: np.ndarray, mesh: np.ndarray, looks: Looks) -> float:
 
     Of this frame alone, so that it is the same wherever a segment begins; it fades as a hand comes and goes.
     """
-    measures, poses = shape.measure_shapes(mesh[None]), shape.measure_poses(mesh[None])
+    measures, poses = shape.measure_faces(mesh[None])
     colours = read_colours(picture, mesh)[None]
     hidden = float(looks.measure_hidden(colours, measure_inputs(measures, poses))[0])
     return 1 - float(_smooth_step((hidden - _FADE[0]) / (_FADE[1] - _FADE[0])))

@@ -142,7 +142,16 @@ def measure_poses(meshes: np.ndarray) -> np.ndarray:
 
     Yaw above 0 looks to the picture's right, pitch above 0 down; roll above 0 leans clockwise.
     """
+    return _measure_frames(find_frames(meshes))
+
+
+def measure_faces(meshes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of meshes (n, 468, 3) in pixels what measure_shapes and measure_poses say, their frames found once."""
     frames = find_frames(meshes)
+    return measure_points(frames.to_face(meshes)), _measure_frames(frames)
+
+
+def _measure_frames(frames: FaceFrames) -> np.ndarray:
     rotation = frames.rotation
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0])
     back = rotation[:, :, 2]  # where the back of the head is; first of all unrolled
