@@ -26,7 +26,7 @@ from services.runtime.faces import LANDMARK_COUNT
 from services.runtime.frames import Frame
 from services.runtime.refusal import Refusal
 
-_CACHE_VERSION = "2"  # changes when the same file and engines may give other meshes
+_CACHE_VERSION = "3"  # changes when the same file and engines may give other meshes, or crops to see the truth in
 _ROUGHLY_ALL = 1.6  # side of the picture that is measured over that of the crop: the forehead is needed too
 
 
